@@ -1,0 +1,1 @@
+"""Submitters, the script writer and the state protocol of attempts."""

@@ -1,0 +1,1 @@
+"""Frames and mdocs -> a registry of tilt series with ids given once; validation; acquisition groups."""

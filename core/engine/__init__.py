@@ -1,0 +1,1 @@
+"""Plan, tasks, reconcile loop, gather, lease."""

@@ -1,0 +1,61 @@
+"""The state of a project for screens and commands: the snapshot, the events after it, and whether an engine lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.engine.events import Event, EventReader
+from core.engine.lease import is_alive, read_lease
+from core.engine.status import Status, load_snapshot
+from core.errors import InputError
+from core.project.layout import ProjectPaths
+
+
+def load_status(root: Path) -> Status:
+    """All that is known now. A project in which nothing ever ran has an empty status with its name."""
+    return StatusFollower(root).status
+
+
+class StatusFollower:
+    """Keeps a :class:`Status` up to date. Not thread-safe; :meth:`update` reads files."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = ProjectPaths(root)
+        if not self.paths.file.exists():
+            raise InputError("is not a crboost project: there is no crboost.yaml.", root)
+        self._load()
+
+    def _load(self) -> None:
+        self.status = load_snapshot(self.paths) or Status(name=self.paths.root.name)
+        self._reader = EventReader(self.paths.events, self.status.event)
+        self.update()
+
+    def update(self) -> list[Event]:
+        """Read on; the events that came. A gap in the events loads everything again."""
+        found: list[Event] = []
+        while events := self._reader.read():
+            found.extend(events)
+            for event in events:
+                self.status.apply(event)
+        planned = any(event.kind == "engine" and "plan_version" in event.fields for event in found)
+        if self._reader.gap or planned or self._columns_changed(found):
+            snapshot = load_snapshot(self.paths)
+            if snapshot is not None and snapshot.event >= self.status.event:
+                self.status = snapshot
+            self._reader.gap = False
+        self._check_engine()
+        return found
+
+    def _columns_changed(self, events: list[Event]) -> bool:
+        known = {job.id for job in self.status.jobs}
+        return any(event.kind in ("task", "job") and event.fields.get("job") not in known for event in events)
+
+    def _check_engine(self) -> None:
+        """An engine that was killed cannot say so: its lease does, where it was on this host."""
+        if self.status.engine.state == "running":
+            try:
+                alive = is_alive(read_lease(self.paths.lease))
+            except InputError:
+                return
+            if alive is False:
+                self.status.engine.state = "ended"

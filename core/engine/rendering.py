@@ -1,0 +1,122 @@
+"""The script of one task: exactly what would run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import __version__
+from core.cluster.protocol import AttemptPaths, newest_attempt
+from core.cluster.script import Attempt, render
+from core.engine.binding import BoundInstance, Choices
+from core.engine.plan import Plan, job_folders, read_sources
+from core.engine.status import load_snapshot
+from core.engine.tool_table import tool_table
+from core.errors import InputError
+from core.jobs._base import SeriesContext, TaskContext
+from core.jobs._task import COHORT, Work
+from core.project.layout import ProjectPaths
+from core.project.model import ProjectFile
+from core.project.resources import effective
+from core.project.site import Site
+from core.tools.catalogue import use
+from core.tools.table import ToolTable
+from core.tools.wrapper import wrap
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResources:
+    """What the local submitter needs to know of a task's resources."""
+
+    cpus: int
+    gpus: int
+    minutes: int
+
+
+def task_resources(site: Site, project: ProjectFile, bound: BoundInstance) -> TaskResources:
+    """Effective resources of one task: job type < site < profile of the job type < project < instance."""
+    found = effective(bound.job_type.needs, site, bound.declared, project.resources)
+    return TaskResources(*(int(found[name].value) for name in ("cpus", "gpus", "minutes")))  # type: ignore[arg-type]
+
+
+def script_of(
+    plan: Plan,
+    table: ToolTable,
+    site: Site,
+    paths: ProjectPaths,
+    instance: str,
+    key: str,
+    attempt: AttemptPaths,
+    choices: Choices | None,
+    cohort: tuple[str, ...],
+) -> tuple[Work, str]:
+    """The work of one attempt and its script."""
+    binding = plan.binding
+    bound = plan.jobs[instance].bound
+    resources = task_resources(site, binding.project, bound)
+    context = None if key.startswith(COHORT) else binding.series_context(instance, key, choices)
+    members = tuple(binding.series_context(instance, member, choices) for member in cohort)
+    job = binding.job_context(instance)
+    task = TaskContext(job, key, attempt.number, context, members, resources.cpus, resources.gpus)
+    work = bound.job_type.build(task)
+    raw_folders = _raw_folders([*([context] if context else []), *members])
+    text = render(
+        work,
+        Attempt(
+            paths=attempt,
+            instance=instance,
+            project=paths.root,
+            inbox=paths.inbox,
+            note="REHEARSAL: every tool is a stand-in." if binding.project.rehearsal else "",
+            version=__version__,
+        ),
+        lambda command: wrap(command, table, project=paths.root, data=raw_folders),
+    )
+    return work, text
+
+
+def _raw_folders(contexts: Sequence[SeriesContext[Any]]) -> list[str]:
+    """The folders that hold the raw data of these series: a container must see what the project's links point to."""
+    folders: set[str] = set()
+    for context in contexts:
+        folders.update(os.path.dirname(source) for source in context.series.tilts.source if source)
+        acquisition = context.acquisition
+        folders.update(
+            os.path.dirname(str(p.value)) for p in (acquisition.gain_path, acquisition.defects_path) if p.value
+        )
+    return sorted(folders)
+
+
+def render_task(root: Path, data: Path, instance: str, key: str) -> str:
+    """The script that the next attempt of a task would run, as the project's files stand.
+
+    Raises :class:`InputError` for a job, series or task that is not there, and for an internal task.
+    """
+    sources = read_sources(root, data)
+    use(data / "catalogues", sources.site.warp_version)
+    status = load_snapshot(sources.paths)
+    plan = Plan(sources.bind(job_folders(status, root)), sources.version)
+    if instance not in plan.jobs:
+        raise InputError(f"There is no job {instance}. There are: {', '.join(plan.jobs)}.")
+    planned = plan.jobs[instance]
+    if key not in planned.tasks:
+        raise InputError(
+            f"{instance} has no task {key}. Tasks are named by tilt series, or {', '.join(planned.cohorts)}."
+        )
+    if planned.bound.job_type.internal:
+        raise InputError(f"{instance} is done by crboost itself: there is no script.")
+    for name, problem in plan.errors():
+        if name == instance:
+            raise InputError(problem.sentence, f"{instance}: {', '.join(problem.fields)}")
+    folder = plan.binding.job_context(instance).folder
+    attempt = AttemptPaths(folder, key, newest_attempt(folder / "tasks" / key) + 1)
+    cohort = planned.tasks[key].cohort
+    choices: Mapping[str, str] = {}
+    if status is not None:
+        for job in status.jobs:
+            choices = {**choices, **job.choices.get(key, {})}
+    table = tool_table(sources, data)
+    return script_of(plan, table, sources.site, sources.paths, instance, key, attempt, choices, cohort)[1]

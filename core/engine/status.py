@@ -1,0 +1,241 @@
+"""What is known of every task, columnar: ``status.json``, ``summary.json`` and their reading.
+
+One row of columns per job; a state is one character (:class:`core.engine.states.TaskState`). The engine changes a
+:class:`Status` in memory and writes it at most every two seconds; readers load it once and then follow the events.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from core.engine.events import Event
+from core.engine.states import JobState, TaskState
+from core.errors import CrboostError, InputError
+from core.files import read_text, replace_text
+from core.project.layout import ProjectPaths
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class JobStatus:
+    """One job instance. Lists are columns over ``keys``: the series of the status, then the cohort keys."""
+
+    id: str
+    type: str
+    title: str
+    folder: str = ""
+    state: str = JobState.PLANNED.value
+    cohorts: list[str] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
+    fingerprints: list[str] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+    progress: dict[str, float] = field(default_factory=dict)
+    causes: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    numbers: dict[str, dict[str, float]] = field(default_factory=dict)
+    choices: dict[str, dict[str, str]] = field(default_factory=dict)
+    cohort_series: dict[str, list[str]] = field(default_factory=dict)
+    retries: dict[str, int] = field(default_factory=dict)
+    gathered: dict[str, str] = field(default_factory=dict)
+    paused: str = ""
+
+    def count(self) -> Counter[TaskState]:
+        return Counter(TaskState(character) for character in self.states)
+
+
+@dataclass(slots=True)
+class EngineStatus:
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    state: str = "ended"
+    since: float = 0.0
+    epoch: int = 0
+    request: int = 0
+    plan_version: int = 0
+    notice: str = ""
+
+
+@dataclass(slots=True)
+class Need:
+    """Something that only a person can settle. ``kind``: decision, paused, problem, space."""
+
+    kind: str
+    key: str
+    sentence: str
+
+
+@dataclass(slots=True)
+class Status:
+    name: str = ""
+    rehearsal: bool = False
+    event: int = 0
+    updated: float = 0.0
+    engine: EngineStatus = field(default_factory=EngineStatus)
+    series: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    jobs: list[JobStatus] = field(default_factory=list)
+    needs: list[Need] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    """Index of each series, made when it is first asked for; not part of the file."""
+
+    def job(self, instance: str) -> JobStatus:
+        for job in self.jobs:
+            if job.id == instance:
+                return job
+        raise InputError(f"There is no job {instance} in this project.")
+
+    def keys(self, job: JobStatus) -> list[str]:
+        return self.series + job.cohorts
+
+    def counts(self) -> Counter[TaskState]:
+        total: Counter[TaskState] = Counter()
+        for job in self.jobs:
+            total.update(job.count())
+        return total
+
+    def outcome(self) -> str:
+        """``succeeded``, ``failed``, ``needs you``, ``running`` or ``unfinished``."""
+        states = {job.state for job in self.jobs}
+        if self.engine.state == "running":
+            return "running"
+        if self.needs:
+            return "needs you"
+        if JobState.FAILED.value in states or any(TaskState.FAILED.value in job.states for job in self.jobs):
+            return "failed"
+        if states <= {JobState.SUCCEEDED.value} and states:
+            return "succeeded"
+        return "unfinished"
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"format": FORMAT, **_plain(self)}
+        del data["positions"]
+        data["engine"] = _plain(self.engine)
+        data["needs"] = [_plain(need) for need in self.needs]
+        data["jobs"] = [{**_plain(job), "states": "".join(job.states)} for job in self.jobs]
+        return data
+
+    def summary(self) -> dict[str, Any]:
+        """The few numbers that the list of projects shows (under 1 kB)."""
+        counts = self.counts()
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "rehearsal": self.rehearsal,
+            "updated": self.updated,
+            "series": len(self.series),
+            "tasks": sum(counts.values()),
+            "counts": {state.value: number for state, number in counts.items()},
+            "engine": self.engine.state,
+            "host": self.engine.host,
+            "needs": len(self.needs),
+            "outcome": self.outcome(),
+        }
+
+    def apply(self, event: Event) -> None:
+        """Bring the status up to date with one event. Events about unknown jobs or tasks are passed over."""
+        values = event.fields
+        self.event = event.number
+        self.updated = event.time
+        match event.kind:
+            case "task":
+                self._apply_task(values)
+            case "job":
+                job = self._find(values)
+                if job is not None:
+                    for name in ("folder", "state", "paused"):
+                        if name in values:
+                            setattr(job, name, values[name])
+            case "gathered":
+                job = self._find(values)
+                if job is not None:
+                    job.numbers.update(values.get("numbers", {}))
+                    job.notes.update(values.get("notes", {}))
+                    job.gathered.update(values.get("gathered", {}))
+            case "engine":
+                for name, value in values.items():
+                    if hasattr(self.engine, name):
+                        setattr(self.engine, name, value)
+            case "needs":
+                self.needs = [Need(**need) for need in values.get("needs", [])]
+
+    def _find(self, values: Mapping[str, Any]) -> JobStatus | None:
+        return next((job for job in self.jobs if job.id == values.get("job")), None)
+
+    def _apply_task(self, values: Mapping[str, Any]) -> None:
+        job = self._find(values)
+        key = str(values.get("key"))
+        if job is None:
+            return
+        index = position(self, job, key)
+        if index is None:
+            return
+        job.states[index] = str(values["state"])
+        for name, column in (
+            ("attempt", job.attempts),
+            ("fingerprint", job.fingerprints),
+            ("started", job.started),
+            ("ended", job.ended),
+        ):
+            if name in values:
+                column[index] = values[name]
+        _set_or_drop(job.causes, key, values.get("cause"))
+        _set_or_drop(job.progress, key, values.get("progress"))
+        if "retries" in values:
+            job.retries[key] = values["retries"]
+        if "choices" in values:
+            job.choices[key] = values["choices"]
+        if "cohort" in values:
+            job.cohort_series[key] = values["cohort"]
+
+
+def position(status: Status, job: JobStatus, key: str) -> int | None:
+    """The index of a key in a job's columns."""
+    if key.startswith("@"):
+        return len(status.series) + job.cohorts.index(key) if key in job.cohorts else None
+    if len(status.positions) != len(status.series):
+        status.positions = {name: index for index, name in enumerate(status.series)}
+    return status.positions.get(key)
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """The fields of one record, not copied: ``dataclasses.asdict`` takes ten times as long for 16,000 tasks."""
+    return {item.name: getattr(record, item.name) for item in fields(record)}
+
+
+def _set_or_drop(mapping: dict[str, Any], key: str, value: Any) -> None:
+    if value is None or value == "":
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def save_status(paths: ProjectPaths, status: Status) -> None:
+    """Replace ``status.json`` and ``summary.json``."""
+    replace_text(paths.status, json.dumps(status.to_json(), ensure_ascii=False, separators=(",", ":")))
+    replace_text(paths.summary, json.dumps(status.summary(), ensure_ascii=False))
+
+
+def load_snapshot(paths: ProjectPaths) -> Status | None:
+    """``status.json`` as it was last written, without later events. None where there is none yet."""
+    if not paths.status.exists():
+        return None
+    try:
+        data = json.loads(read_text(paths.status))
+        if int(data.pop("format")) > FORMAT:
+            raise InputError("was made by a newer version of crboost: use that version.", paths.status)
+        engine = EngineStatus(**data.pop("engine"))
+        needs = [Need(**need) for need in data.pop("needs")]
+        jobs = [JobStatus(**{**job, "states": list(job["states"])}) for job in data.pop("jobs")]
+        return Status(engine=engine, needs=needs, jobs=jobs, **data)
+    except CrboostError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"is damaged ({error}): move it away, the engine makes it anew.", paths.status) from error

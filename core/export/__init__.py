@@ -1,0 +1,1 @@
+"""RELION scheme and plain script."""

@@ -1,0 +1,1 @@
+"""Numbers and pictures per tilt, series and job."""

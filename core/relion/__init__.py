@@ -1,0 +1,1 @@
+"""The RELION project protocol: pipeline file, lock, job.star, markers, nodes."""

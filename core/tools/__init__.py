@@ -1,0 +1,1 @@
+"""A tool is a binary or a container: Command -> argv; option catalogues."""

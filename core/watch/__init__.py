@@ -1,0 +1,1 @@
+"""Following folders and logs live, on local and on network file systems."""

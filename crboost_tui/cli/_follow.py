@@ -1,0 +1,81 @@
+"""Following a run on standard error, and its outcome as an exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from core.engine.events import Event
+from core.engine.reading import StatusFollower
+from core.engine.states import TaskState
+from core.engine.status import Status
+from crboost_tui.matrix import duration, event_text
+from crboost_tui.terminal import Terminal, shorten
+
+POLL_SECONDS = 0.2
+START_SECONDS = 20.0
+Scope = Collection[tuple[str, str]]
+
+
+def follow(root: Path, request: int, scope: Scope | None = None) -> int:
+    """Print what happens until the engine has served ``request`` and ended. 0 where all went well, else 1.
+
+    ``scope``: the (job, key) that the outcome is about; None for the whole project.
+    """
+    live = StatusFollower(root)
+    terminal = Terminal.of(sys.stderr)
+    began = time.monotonic()
+    while True:
+        for event in live.update():
+            print_event(event, live.status, terminal)
+        status = live.status
+        served = status.engine.request >= request
+        if status.engine.state != "running" and (served or time.monotonic() - began > START_SECONDS):
+            for event in live.update():
+                print_event(event, live.status, terminal)
+            break
+        if status.needs and not _anything_live(status) and served:
+            break
+        time.sleep(POLL_SECONDS)
+    return _outcome(live.status, scope, terminal, time.monotonic() - began)
+
+
+def print_event(event: Event, status: Status, terminal: Terminal) -> None:
+    told = event_text(event, status)
+    if told is None or not told[1]:
+        return
+    state, sentence = told
+    clock = time.strftime("%H:%M:%S", time.localtime(event.time))
+    mark = terminal.state(state) if state else " "
+    print(terminal.text(f"{clock} {mark} {shorten(sentence, terminal.width - 12)}"), file=sys.stderr, flush=True)
+
+
+def _anything_live(status: Status) -> bool:
+    counts = status.counts()
+    return any(counts[state] for state in TaskState if state.live or state is TaskState.READY)
+
+
+def _outcome(status: Status, scope: Scope | None, terminal: Terminal, seconds: float) -> int:
+    if scope is None:
+        outcome = status.outcome()
+        good = outcome == "succeeded"
+    else:
+        good = _scope_good(status, scope)
+        outcome = "succeeded" if good else "not all done"
+    for need in status.needs:
+        print(terminal.text(f"{terminal.state('!')} {need.sentence}"), file=sys.stderr)
+    word = terminal.state("+" if good else "x", outcome)
+    print(terminal.text(f"{status.name}: {word} after {duration(seconds)}"), file=sys.stderr)
+    return 0 if good else 1
+
+
+def _scope_good(status: Status, scope: Scope) -> bool:
+    good = {TaskState.DONE.value, TaskState.EMPTY.value, TaskState.EXCLUDED.value}
+    wanted = set(scope)
+    for job in status.jobs:
+        keys = status.keys(job)
+        if any((job.id, key) in wanted and state not in good for key, state in zip(keys, job.states, strict=True)):
+            return False
+    return True

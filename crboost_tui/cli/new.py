@@ -1,0 +1,106 @@
+"""Make a project: look at the data, link it, and write crboost.yaml.
+
+crboost new /work/ribosome --frames '/data/s1/*.eer' --mdocs '/data/s1/*.mdoc' --pipeline warp_to_tomograms
+crboost new --pipelines        the pipelines to start from
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import InputError
+from crboost_tui.cli._common import add_json, columns, print_json, say
+from crboost_tui.cli.inspect import add_data, as_json, look, overview_lines
+from crboost_tui.terminal import Terminal
+
+if TYPE_CHECKING:
+    from core.dataset.scan import Inspection
+
+DEFAULT_PIPELINE = "warp_to_tomograms"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="the new project's folder")
+    add_data(parser)
+    parser.add_argument("--pipeline", metavar="NAME", default=DEFAULT_PIPELINE, help="pipeline to start from")
+    parser.add_argument("--pipelines", action="store_true", help="list the pipelines and end")
+    parser.add_argument("--name", help="the project's name (by default its folder's)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="as crboost set does", dest="words"
+    )
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from crboost_tui.data import config_dir
+
+    if options.pipelines:
+        return _list_pipelines(config_dir() / "pipelines", options.json)
+    if options.folder is None:
+        raise InputError("Say where: crboost new DIR --mdocs PATTERN --frames PATTERN")
+    root = Path(options.folder).expanduser().absolute()
+    found = look(options) if options.mdocs else None
+    make_project(root, options.name or root.name, found, options.pipeline, options.words)
+    if options.json:
+        print_json({"project": str(root), **({} if found is None else as_json(found))})
+        return 0
+    if found is not None:
+        for line in overview_lines(found, Terminal.of()):
+            print(line)
+    say(f"Made {root}. Next: crboost plan {options.folder}")
+    return 0
+
+
+def make_project(
+    root: Path,
+    name: str,
+    found: Inspection | None,
+    pipeline: str,
+    words: Sequence[str] = (),
+    rehearsal: bool = False,
+) -> None:
+    """A new project of a pipeline, with the inspected data linked into it."""
+    from core.project.create import create_project
+    from core.project.model import ProjectFile, to_plain
+    from core.project.pipelines import load_pipeline
+    from core.relion.project import prepare_project
+    from crboost_tui.cli.set import assign, job_problems
+    from crboost_tui.data import config_dir
+
+    template = load_pipeline(config_dir() / "pipelines", pipeline)
+    model = ProjectFile(name=name, rehearsal=rehearsal, pipeline=list(template.pipeline))
+    model = assign(model, words)
+    wrong = [
+        sentence for level, _, sentence in job_problems(model, {each.id for each in model.pipeline}) if level == "error"
+    ]
+    if wrong:
+        raise InputError(" ".join(wrong) + " Nothing was made.")
+    pieces: dict[str, Any] = to_plain(model)
+    for known in ("format", "name", "note"):
+        pieces.pop(known, None)
+    create_project(root, name, model.note, pieces)
+    prepare_project(root)
+    if found is not None:
+        from core.project.data import link_data
+
+        link_data(root, found)
+
+
+def _list_pipelines(folder: Path, json: bool) -> int:
+    from core.project.pipelines import list_pipelines
+
+    found = list_pipelines(folder)
+    if json:
+        print_json(
+            [
+                {"name": p.name, "title": p.title, "summary": p.summary, "jobs": [i.id for i in p.pipeline]}
+                for p in found
+            ]
+        )
+        return 0
+    for line in columns([(pipeline.name, pipeline.title, pipeline.summary) for pipeline in found]):
+        print(line)
+    return 0

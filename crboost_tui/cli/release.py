@@ -1,0 +1,22 @@
+"""End a hold: held tasks start when they are ready."""
+
+from __future__ import annotations
+
+import argparse
+
+from crboost_tui.cli._common import add_choice, add_json, add_project, find_project
+from crboost_tui.cli._requests import serve
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_project(parser)
+    add_choice(parser, "release")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from core.engine import requests
+
+    root = find_project(options.project)
+    serve(root, options, requests.ask(root, "release", jobs=options.jobs, series=options.series))
+    return 0

@@ -1,0 +1,146 @@
+"""Series by jobs with their states, what happens now, and what needs you."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+
+from core.engine.reading import StatusFollower, load_status
+from core.engine.status import Status
+from crboost_tui.cli._common import add_json, add_project, find_project, print_json
+from crboost_tui.matrix import Row, counts, engine_text, finished, labels, now, rows
+from crboost_tui.terminal import Terminal, cell_width, fit, glyph, shorten
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_project(parser)
+    add_json(parser)
+    parser.add_argument("--watch", action="store_true", help="show it again on every change, until the run has ended")
+    parser.add_argument("--oneline", action="store_true", help="one line, for tmux and prompts")
+
+
+def run(options: argparse.Namespace) -> int:
+    root = find_project(options.project)
+    if options.watch:
+        return _watch(options)
+    status = load_status(root)
+    if options.json:
+        print_json({**status.to_json(), "outcome": status.outcome()})
+        return 0
+    terminal = Terminal.of()
+    if options.oneline:
+        print(one_line(status, terminal))
+        return 0
+    for line in table(status, terminal):
+        print(line)
+    return 0
+
+
+def one_line(status: Status, terminal: Terminal) -> str:
+    """``✓212 ✗3 ▶8 project``."""
+    found = [f"{glyph(state.value, terminal.utf8)}{number}" for state, number in counts(status)]
+    return terminal.text(" ".join([*found, status.name]))
+
+
+def table(status: Status, terminal: Terminal, height: int | None = None) -> list[str]:
+    """The lines of the whole picture, none wider than the terminal; with ``height`` at most so many of them."""
+    every = rows(status)
+    cells = 6 if terminal.width >= 36 + 7 * len(status.jobs) else 3
+    short = labels(status.jobs, cells)
+    name_cells = min(24, max([6, *(cell_width(row.name) for row in every)]))
+    needs = [
+        terminal.text(f"  {terminal.state('!')} {shorten(need.sentence, terminal.width - 6)}") for need in status.needs
+    ]
+    foot = _foot(status, terminal)
+    shown = every
+    if height is not None:
+        room = max(3, height - len(needs) - len(foot) - 5)
+        if len(every) > room:
+            urgent = sorted(
+                range(len(every)), key=lambda index: (not every[index].trouble, not every[index].live, index)
+            )
+            shown = [every[index] for index in sorted(urgent[: room - 1])]
+    lines = [_head(status, terminal), terminal.paint(terminal.text("─" * (terminal.width - 1)), "2")]
+    head = "  " + fit("series", name_cells) + "  " + " ".join(fit(label, cells) for label in short)
+    lines.append(terminal.paint(terminal.text(head), "2"))
+    lines += [_line(status, row, short, cells, name_cells, terminal) for row in shown]
+    if len(shown) < len(every):
+        lines.append(terminal.paint(terminal.text(f"  … {len(every) - len(shown)} more"), "2"))
+    if not every:
+        lines.append("  nothing has run yet. Next: crboost plan, then crboost run")
+    return lines + needs + foot
+
+
+def _head(status: Status, terminal: Terminal) -> str:
+    name = terminal.paint(shorten(status.name, 30), "1")
+    tag = terminal.paint("  REHEARSAL", "33") if status.rehearsal and "REHEARSAL" not in status.name else ""
+    told = "  ".join(f"{terminal.state(state.value)} {number}" for state, number in counts(status))
+    engine = shorten(engine_text(status), max(10, terminal.width - cell_width(name + tag + told) - 8))
+    return terminal.text(f" {name}{tag}   {engine}   {told}")
+
+
+def _line(status: Status, row: Row, short: list[str], cells: int, name_cells: int, terminal: Terminal) -> str:
+    left = 2 if cells > 3 else 1
+    marks = []
+    for state in row.cells:
+        mark = terminal.state(state) if state else " "
+        marks.append(" " * left + mark + " " * (cells - left - 1))
+    start = "  " + fit(row.name, name_cells) + "  " + " ".join(marks)
+    room = terminal.width - cell_width(start) - 3
+    words = shorten(now(status, row, short), room) if room > 5 else ""
+    return terminal.text(start + "  " + words).rstrip()
+
+
+def _foot(status: Status, terminal: Terminal) -> list[str]:
+    paused = [
+        terminal.text(f"  {terminal.state('!')} {shorten(f'{job.id} is paused: {job.paused}', terminal.width - 6)}")
+        for job in status.jobs
+        if job.paused
+    ]
+    words = f"  {finished(status)} of {len(status.series)} series finished   {status.outcome()}"
+    return [*paused, terminal.text(words)]
+
+
+def _watch(options: argparse.Namespace) -> int:
+    live = StatusFollower(find_project(options.project))
+    terminal = Terminal.of()
+    shown: list[str] = []
+    try:
+        while True:
+            if options.json:
+                lines = []
+                print_json({**live.status.to_json(), "outcome": live.status.outcome()})
+            elif options.oneline:
+                lines = [one_line(live.status, terminal)]
+            else:
+                lines = table(
+                    live.status, terminal, shutil.get_terminal_size().lines - 1 if sys.stdout.isatty() else None
+                )
+            if lines != shown:
+                _show(lines, shown, terminal)
+                shown = lines
+            if live.status.engine.state != "running":
+                return 0
+            _wait_for_change(live)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _wait_for_change(live: StatusFollower) -> None:
+    deadline = time.monotonic() + 2.0
+    while not live.update() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _show(lines: list[str], before: list[str], terminal: Terminal) -> None:
+    """Draw over what was there, line by line: no flicker, and the scrollback stays."""
+    if not sys.stdout.isatty():
+        print("\n".join(lines), flush=True)
+        return
+    up = f"\x1b[{len(before)}A" if before else ""
+    body = "".join(f"\x1b[2K{line}\n" for line in lines)
+    rest = "\x1b[J"
+    sys.stdout.write("\r" + up + body + rest)
+    sys.stdout.flush()

@@ -1,0 +1,226 @@
+"""Series by jobs, as every screen and ``crboost status`` show it: labels, cells, numbers, and what happens now."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.engine.events import Event
+from core.engine.states import MEANING, JobState, TaskState
+from core.engine.status import JobStatus, Status
+from core.jobs._task import COHORT
+
+_SHOWN = (TaskState.RUNNING, TaskState.QUEUED, TaskState.DONE, TaskState.FAILED, TaskState.NEEDS_YOU, TaskState.STALE)
+_QUIET_COUNTS = (TaskState.RUNNING, TaskState.QUEUED, TaskState.NEEDS_YOU, TaskState.STALE)
+_TROUBLE = (TaskState.NEEDS_YOU, TaskState.FAILED, TaskState.UNKNOWN)
+
+
+_WORDS = {
+    "aligntilts": "align", "autolevel": "level", "importmovies": "movies", "reconstruct": "recon",
+    "templatematching": "match", "tmextractcand": "picks", "denoisetrain": "train", "denoisepredict": "denoise",
+}  # fmt: skip
+"""What people call a step, where its name is too long for a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One column of numbers beside the matrix. ``name`` is the quantity's name in gather's results."""
+
+    title: str
+    name: str
+    form: str
+
+
+USED = Number("used", "tilts", ".0f")
+NUMBERS = (
+    USED,
+    Number("Å/frame", "motion_angstrom_per_frame", ".2f"),
+    Number("ctf Å", "ctf_resolution_angstrom", ".1f"),
+    Number("axis Δ°", "tilt_axis_departure_deg", "+.1f"),
+    Number("shift Å", "largest_shift_angstrom", ".0f"),
+    Number("defocus", "defocus_um", ".2f"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the matrix. ``cells``: a state character for each job, "" where the job has no such task."""
+
+    key: str
+    name: str
+    cells: tuple[str, ...]
+
+    @property
+    def cohort(self) -> bool:
+        return self.key.startswith(COHORT)
+
+    @property
+    def trouble(self) -> bool:
+        return any(state.value in self.cells for state in _TROUBLE)
+
+    @property
+    def live(self) -> bool:
+        return any(state in self.cells for state in (TaskState.RUNNING.value, TaskState.QUEUED.value))
+
+
+def rows(status: Status) -> list[Row]:
+    """Tilt series in the registry's order, then cohort tasks."""
+    names = status.names if len(status.names) == len(status.series) else status.series
+    columns = [job.states for job in status.jobs]
+    found = [
+        Row(series, names[index], tuple(states[index] if index < len(states) else "" for states in columns))
+        for index, series in enumerate(status.series)
+    ]
+    size = len(status.series)
+    for position, job in enumerate(status.jobs):
+        for offset, key in enumerate(job.cohorts):
+            cells = [""] * len(status.jobs)
+            if size + offset < len(job.states):
+                cells[position] = job.states[size + offset]
+            found.append(Row(key, cohort_name(key), tuple(cells)))
+    return found
+
+
+def cohort_name(key: str) -> str:
+    return key.removeprefix(COHORT).replace("_", " ")
+
+
+def labels(jobs: Sequence[JobStatus], cells: int) -> list[str]:
+    """A short name for each job, at most ``cells`` wide: ``fsMotionAndCtf`` is ``motion``; all different where
+    that is possible."""
+    found: list[str] = []
+    for job in jobs:
+        base, _, own = job.id.partition("__")
+        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", base) or [base]
+        plain = words[1:] if words[0] in ("fs", "ts") and len(words) > 1 else words
+        first = plain[0].lower()
+        candidates = [_WORDS.get(first, first), "".join(plain).lower(), "".join(words).lower(), own.lower(), job.id]
+        if own:
+            candidates.insert(0, own.lower())
+        cut = [text[:cells] for text in candidates if text]
+        found.append(next((text for text in cut if text not in found), cut[0]))
+    return found
+
+
+def counts(status: Status, quiet: bool = True) -> list[tuple[TaskState, int]]:
+    """How many tasks are in the states that matter; with ``quiet`` those that are zero and good to be zero are left
+    out."""
+    total = status.counts()
+    return [(state, total[state]) for state in _SHOWN if total[state] or not (quiet and state in _QUIET_COUNTS)]
+
+
+def finished(status: Status) -> int:
+    """Tilt series with nothing left to do: every task is good or the series is excluded."""
+    good = {TaskState.DONE.value, TaskState.EMPTY.value, TaskState.EXCLUDED.value}
+    columns = [job.states for job in status.jobs]
+    return sum(
+        all(index < len(states) and states[index] in good for states in columns) for index in range(len(status.series))
+    )
+
+
+def number(status: Status, key: str, name: str) -> float | None:
+    """A quantity of one task's row, from the last job that knows it."""
+    for job in reversed(status.jobs):
+        value = job.numbers.get(key, {}).get(name)
+        if value is not None:
+            return value
+    return None
+
+
+def number_columns(status: Status) -> list[Number]:
+    """The columns of numbers that any job has a value for."""
+    known = {name for job in status.jobs for values in job.numbers.values() for name in values}
+    return [column for column in NUMBERS if column.name in known]
+
+
+def number_text(status: Status, key: str, column: Number) -> str:
+    value = number(status, key, column.name)
+    if column is USED and value is not None:
+        return f"{number(status, key, 'tilts_used') or value:.0f}/{_most(status, key, column.name):.0f}"
+    return "–" if value is None else format(value, column.form)
+
+
+def _most(status: Status, key: str, name: str) -> float:
+    return max(job.numbers.get(key, {}).get(name, 0.0) for job in status.jobs)
+
+
+def now(status: Status, row: Row, short: Sequence[str]) -> str:
+    """What happens to a series now, in a few words: what runs, else why it does not."""
+    first_waiting = ""
+    for job, state, label in zip(status.jobs, row.cells, short, strict=True):
+        if state == TaskState.RUNNING.value:
+            progress = job.progress.get(row.key)
+            return f"{label} {progress:.0%}".replace("%", " %") if progress is not None else label
+        if state in (TaskState.FAILED.value, TaskState.NEEDS_YOU.value, TaskState.UNKNOWN.value):
+            cause = job.causes.get(row.key, "")
+            return f"{label}: {cause}" if cause else f"{label} {MEANING[TaskState(state)]}"
+        if state == TaskState.BLOCKED.value and job.causes.get(row.key):
+            return f"{label}: {job.causes[row.key]}"
+        if not first_waiting and state in (
+            TaskState.QUEUED.value, TaskState.STOPPED.value, TaskState.STALE.value, TaskState.EXCLUDED.value
+        ):  # fmt: skip
+            first_waiting = f"{label} {MEANING[TaskState(state)].split(' (')[0]}"
+    return first_waiting
+
+
+def engine_text(status: Status) -> str:
+    """``engine login2, 3 h 12 m``, or that there is none."""
+    engine = status.engine
+    if engine.state == "ended" or not engine.host:
+        return "no engine runs"
+    words = f"engine {engine.host.split('.')[0]}"
+    if engine.since:
+        words += f", {duration(time.time() - engine.since)}"
+    return words if engine.state == "running" else f"{words} ({engine.state})"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``7 m``, ``3 h 12 m``, ``2 d 4 h``."""
+    seconds = max(0, int(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if hours == 0:
+        return f"{minutes} m"
+    if days == 0:
+        return f"{hours} h {minutes % 60} m"
+    return f"{days} d {hours % 24} h"
+
+
+def event_text(event: Event, status: Status) -> tuple[str, str] | None:
+    """``(state character or "", sentence)`` of an event that a person wants to see, None for the others."""
+    values = event.fields
+    job, key = str(values.get("job", "")), str(values.get("key", ""))
+    who = cohort_name(key) if key.startswith(COHORT) else key
+    match event.kind:
+        case "task":
+            return _task_text(str(values.get("state", "")), job, who, values)
+        case "job" if values.get("paused"):
+            return "!", f"{job} paused: {values['paused']}"
+        case "job" if values.get("state") == JobState.SUCCEEDED.value:
+            return "+", f"{job} finished"
+        case "job" if values.get("state") == JobState.FAILED.value:
+            return "x", f"{job} failed"
+        case "notice":
+            return "", str(values.get("sentence", ""))
+        case "needs" if values.get("needs"):
+            return "!", str(values["needs"][0]["sentence"])
+        case "engine" if values.get("notice"):
+            return "", str(values["notice"])
+        case "engine" if values.get("state"):
+            return "", f"engine {values['state']}"
+    return None
+
+
+def _task_text(state: str, job: str, who: str, values: Mapping[str, object]) -> tuple[str, str] | None:
+    cause = str(values.get("cause") or "")
+    if state == TaskState.RUNNING.value:
+        return None if values.get("progress") else (state, f"{who}  {job} started")
+    if state in (TaskState.DONE.value, TaskState.EMPTY.value):
+        return state, f"{who}  {job} done"
+    if state in (TaskState.FAILED.value, TaskState.NEEDS_YOU.value, TaskState.STOPPED.value, TaskState.UNKNOWN.value):
+        meaning = MEANING[TaskState(state)].split(" (")[0]
+        return state, f"{who}  {job} {meaning}" + (f": {cause}" if cause else "")
+    return None

@@ -1,0 +1,46 @@
+"""The footer: the keys of a screen, as many as the width takes."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
+
+from crboost_tui.actions import Action
+from crboost_tui.terminal import ASCII_TWINS
+
+
+class Keys(Widget):
+    """Click on a key to do it."""
+
+    COMPONENT_CLASSES = {"keys--key", "keys--label"}
+    auto_links = False
+    DEFAULT_CSS = """
+    Keys { height: 1; dock: bottom; }
+    """
+
+    def __init__(self, actions: tuple[Action, ...], *, lead: str = "", utf8: bool = True) -> None:
+        super().__init__()
+        self.actions = [action for action in actions if action.footer]
+        self.lead = lead
+        self.utf8 = utf8
+
+    def render(self) -> Text:
+        key_style = self.get_component_rich_style("keys--key", partial=True)
+        label_style = self.get_component_rich_style("keys--label", partial=True)
+        last = [action for action in self.actions if action.name in ("app.help", "app.quit")]
+        text, room = Text(no_wrap=True, end=""), self.size.width - sum(len(a.key + a.label) + 4 for a in last)
+        if self.lead:
+            text.append(f" {self._plain(self.lead)} ", label_style)
+        for action in self.actions:
+            piece = Text(" ")
+            piece.append(action.key, key_style)
+            piece.append(f" {action.label}  ", label_style)
+            click = action.name if "." in action.name.split("(")[0] else f"screen.{action.name}"
+            piece.stylize(Style(meta={"@click": click}))
+            if action in last or text.cell_len + piece.cell_len <= room:
+                text.append_text(piece)
+        return text
+
+    def _plain(self, text: str) -> str:
+        return text if self.utf8 else text.translate(ASCII_TWINS)
