@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from pathlib import Path
 
 from core.errors import CrboostError, InputError
@@ -44,6 +45,16 @@ def replace_bytes(path: Path, data: bytes, *, sync: bool = False) -> None:
             raise
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def drop_leftovers(folder: Path, older_than_seconds: float = 600.0) -> None:
+    """Remove temporary files of ours that a crash left in ``folder`` long ago."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_seconds:
+                        os.unlink(entry.path)
 
 
 def append_line(path: Path, line: str, *, sync: bool = False) -> None:

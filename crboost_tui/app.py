@@ -54,17 +54,18 @@ class CrboostApp(App[int]):
     TITLE = "crboost"
     ENABLE_COMMAND_PALETTE = True
     CSS = """
-    Screen { background: $background; }
     MatrixView { background: $background; color: $foreground; }
-    MatrixView .matrix--head { color: $text-muted; background: $background; }
+    MatrixView .matrix--head { color: $secondary; background: $background; }
     MatrixView .matrix--text { color: $foreground; background: $background; }
     MatrixView .matrix--cursor { color: $foreground; background: $panel; }
     MatrixView .matrix--cell { background: $primary-muted; }
     Keys { background: $background; }
     Keys .keys--key { color: $foreground; text-style: bold; }
-    Keys .keys--label { color: $text-muted; }
+    Keys .keys--label { color: $secondary; }
     Toast { max-width: 70%; }
-    Log, Log:focus, OptionList, OptionList:focus { background: $background; background-tint: transparent; border: none; }
+    Log, Log:focus, OptionList, OptionList:focus {
+        background: $background; background-tint: transparent; border: none;
+    }
     OptionList > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
     OptionList:focus > .option-list--option-highlighted {
         background: $panel; color: $foreground; text-style: none;

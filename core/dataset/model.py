@@ -85,8 +85,8 @@ class Acquisition:
     and the tilt axis as SerialEM and Warp count it; its source says ``nominal``, ``calibrated`` or ``you``.
     ``dose_per_tilt_e_per_a2`` e/Å² per exposure. ``eer_frames_per_fraction``: raw EER frames per fraction (0 where the
     movies are not EER). ``invert_tilt_angles``: whether Warp turns the stage angles' sign, as it does by default; then
-    RELION's rlnTomoYTilt is the stage angle. Not turning them mirrors the tomogram. ``image_width_px``/``image_height_px``: of a movie. ``handedness_flip``: True where Warp's
-    AreAnglesInverted is to be True, which is RELION's rlnTomoHand -1.
+    RELION's rlnTomoYTilt is the stage angle. Not turning them mirrors the tomogram. ``image_width_px`` and
+    ``image_height_px``: of a movie.
     """
 
     group: str

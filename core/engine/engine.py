@@ -1,7 +1,7 @@
 """The reconcile loop: compare what is wanted with what is, and act until they agree.
 
-All of the engine's state is changed in :meth:`Engine.step`, which runs in one thread and never waits for a queue, a lock
-or a tool; the event loop around it only wakes it up. Whatever may take long (RELION's lock, gather, cancelling) runs
+All of the engine's state is changed in :meth:`Engine.step`, which runs in one thread and never waits for a queue, a
+lock or a tool; the event loop around it only wakes it up. What may take long (RELION's lock, gather, cancelling) runs
 beside it and is collected in a later step.
 """
 
@@ -34,7 +34,7 @@ from core.engine.trash import move_products
 from core.engine.wishes import ONE_SHOT, Wish, Wishes, reduce_requests, selection
 from core.engine.worker_client import WorkerClient
 from core.errors import CrboostError
-from core.files import replace_text
+from core.files import drop_leftovers, replace_text
 from core.jobs._base import JobType
 from core.jobs._task import COHORT
 from core.project.decisions import Decision
@@ -59,6 +59,8 @@ class Engine:
         for folder in (self.paths.state, self.paths.inbox, self.paths.events, self.paths.gathered):
             folder.mkdir(parents=True, exist_ok=True)
         self.lease = HeldLease.take(self.paths, __version__)
+        for folder in (root, self.paths.state):
+            drop_leftovers(folder)
         self.ledger = Ledger(self.paths)
         self.sources: Sources = read_sources(root, data, self._planned_version())
         site = self.sources.site

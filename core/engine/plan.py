@@ -145,7 +145,7 @@ class Sources:
 
 
 def read_sources(root: Path, data: Path, version: int | None = None) -> Sources:
-    """Read everything; ``version`` is a saved version of the project file, by default what ``crboost.yaml`` says now."""
+    """Read everything; ``version`` is a saved version of the project file, by default what the file says now."""
     paths = ProjectPaths(root)
     if version is None:
         version = ensure_version(root)

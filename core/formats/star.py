@@ -23,7 +23,7 @@ BEL = "\a"
 _TOKEN = re.compile(
     r"""[ \t]*(?:"(?P<double>.*?)(?<!\a)"(?=[ \t]|$)|'(?P<single>.*?)(?<!\a)'(?=[ \t]|$)|(?P<plain>[^ \t]+))"""
 )
-_UNUSUAL = re.compile("[\"'#\x0b\x0c\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+_BINARY = "\0\x0b\x0c\x1c\x1d\x1e\x1f"
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STRING_WIDTH = 10
 _NUMBER_WIDTH = 12
@@ -248,8 +248,9 @@ def _refuse_foreign(text: str, place: str) -> None:
     if "\r" in text:
         line = text.count("\n", 0, text.index("\r")) + 1
         raise InputError("has Windows line ends, which RELION refuses: convert it with dos2unix.", place or None, line)
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
+    binary = [text.index(letter) for letter in _BINARY if letter in text]
+    if binary:
+        line = text.count("\n", 0, min(binary)) + 1
         raise InputError("holds binary data: it is not a STAR file, or it is damaged.", place or None, line)
     if not text.strip():
         raise InputError("is empty: it is not a STAR file (yet).", place or None)
@@ -357,10 +358,9 @@ def _read_rows(lines: list[str], position: int, labels: list[str], name: str, pl
     rows: list[Row] = []
     total = len(lines)
     comments = ""
-    unusual = _UNUSUAL.search
     while position < total:
         line = lines[position]
-        if unusual(line) is None:
+        if _is_plain(line):
             cells = line.split()
         elif line.lstrip(" \t").startswith("#"):
             comments += line
@@ -420,11 +420,16 @@ def _tokens(line: str, place: str = "", number: int | None = None) -> list[str]:
     return cells
 
 
+def _is_plain(line: str) -> bool:
+    """Whether splitting at blanks gives the words of a line: no quotes, no comment, no foreign blanks."""
+    return line.isascii() and '"' not in line and "'" not in line and "#" not in line
+
+
 def _row_cells(raw: str, count: int) -> list[str]:
     line = raw.rstrip("\n")
     if "\n" in line:
         line = line[line.rindex("\n") + 1 :]
-    cells = line.split() if _UNUSUAL.search(line) is None else _tokens(line)
+    cells = line.split() if _is_plain(line) else _tokens(line)
     if count == 2 and len(cells) == 1:
         cells.append("")
     return cells

@@ -236,5 +236,6 @@ class JobType(Generic[P]):
         self, job: JobContext[P], results: Mapping[str, SeriesResult], contexts: Mapping[str, SeriesContext[P]]
     ) -> JobResult:
         """Write the job's global STAR files from the results of all gathered tasks, by key in the registry's order.
-        ``results`` also holds cohort tasks; ``contexts`` are all series of the project, gathered or not. Called again whenever anything changed."""
+        ``results`` also holds cohort tasks; ``contexts`` are all series of the project, gathered or not.
+        Called again whenever anything changed."""
         raise NotImplementedError

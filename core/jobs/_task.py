@@ -30,7 +30,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Copy a file, or with ``pattern`` (``*.xml``) all the files of folder ``source`` that match into folder ``path``."""
+    """Copy a file, or with ``pattern`` (``*.xml``) all matching files of folder ``source`` into folder ``path``."""
 
     path: str
     source: str
@@ -39,7 +39,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class MoveAside:
-    """Move what an earlier attempt left at ``path`` (file or folder) into the task's own ``aside/<attempt>/`` folder."""
+    """Move what an earlier attempt left at ``path`` (file or folder) into the task's ``aside/<attempt>/``."""
 
     path: str
 

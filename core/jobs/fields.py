@@ -61,7 +61,7 @@ class Only:
 
 @dataclass(frozen=True, slots=True)
 class Suggest:
-    """The value comes from the data set while it is not set: name of an :class:`core.dataset.model.Acquisition` field."""
+    """While it is not set, the value comes from this field of :class:`core.dataset.model.Acquisition`."""
 
     acquisition: str
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -313,7 +314,7 @@ def _times(context: SeriesContext[Any]) -> list[datetime]:
     tilts = context.series.tilts
     try:
         times = [datetime.fromisoformat(text).replace(tzinfo=None, microsecond=0) for text in tilts.acquired]
-        if all(early < late for early, late in zip(times, times[1:], strict=False)):
+        if all(early < late for early, late in pairwise(times)):
             return times
     except ValueError:
         pass

@@ -12,8 +12,8 @@ class Command:
     ``tool`` is a name of the ``tools:`` table (``warp``, ``relion``, ...) or ``host`` for a program that every
     compute node has (``awk``). ``argv`` begins with the program's own name as it is called inside the tool
     (``WarpTools``). ``cwd`` is absolute. ``env`` is set for this call only. ``binds`` are further absolute paths
-    that a container must see. With ``may_fail`` the attempt goes on where this call fails (one series of a calibration):
-    its products decide. ``alive_marker`` is a text that the program's standard output must contain if it
+    that a container must see. With ``may_fail`` the attempt goes on where this call fails (one series of a
+    calibration): its products decide. ``alive_marker`` is a text that the program's standard output must contain if it
     really ran: WarpTools exits with 0 after refusing its command line.
     """
 

@@ -64,8 +64,27 @@ PASSED = (
 """Set inside the image to the value that they have on the node."""
 
 _SYSTEM_FOLDERS = frozenset(
-    ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
-    + ("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/share", "/var")
+    [
+        "/",
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib64",
+        "/opt",
+        "/proc",
+        "/root",
+        "/run",
+        "/sbin",
+        "/sys",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/share",
+        "/var",
+    ]
 )
 """Never bound as a whole: the image's own would vanish behind the host's."""
 

@@ -81,11 +81,15 @@ class ProjectsScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one("#head", Line).say(Text(" crboost", "bold"), "projects ")
         self.query_one(OptionList).focus()
-        self._read()
-        self.set_interval(REFRESH_SECONDS, self._read)
+        self._timer = self.set_interval(REFRESH_SECONDS, self._read, pause=True)
 
     def on_screen_resume(self) -> None:
         self._read()
+        self._timer.resume()
+
+    def on_screen_suspend(self) -> None:
+        """Under another screen it costs nothing: not a read, and not a byte to the terminal."""
+        self._timer.pause()
 
     @work(thread=True, exclusive=True, group="read", exit_on_error=False)
     def _read(self) -> None:
@@ -93,6 +97,8 @@ class ProjectsScreen(Screen[None]):
         self.app.call_from_thread(self._show, entries)
 
     def _show(self, entries: list[Entry]) -> None:
+        if not self.is_current:
+            return
         options = self.query_one(OptionList)
         at = options.highlighted
         rows = [Option(self._row(entry), id=str(entry.root)) for entry in entries]
@@ -104,20 +110,21 @@ class ProjectsScreen(Screen[None]):
 
     def _row(self, entry: Entry) -> Text:
         width = self.size.width - 6
+        wide = width >= 100
         row = Text(no_wrap=True)
-        row.append(fit(entry.name, 30 if width >= 100 else 22), "bold")
+        row.append(fit(entry.name, 30 if wide else 22), "bold")
         counts = dict(entry.counts)
         share = (counts.get("+", 0) + counts.get("0", 0)) / entry.tasks if entry.tasks else 0.0
-        cells = 12
+        cells = 12 if wide else 6
         row.append("  " + "█" * round(cells * share), self.app.colour("done"))
-        row.append("░" * (cells - round(cells * share)) + f"  {entry.series:>4} series  ", self.app.colour("quiet"))
-        for state in (">", "q", "x", "!"):
+        row.append("░" * (cells - round(cells * share)) + f" {entry.series:>4} series  ", self.app.colour("quiet"))
+        for state in (">", "q", "x", "!") if wide else (">", "x", "!"):
             number = counts.get(state, 0)
             row.append(f"{glyph(state, self.app.utf8)} {number:<4}", self.app.colour(hue(state) if number else "quiet"))
-        row.append(fit(entry.outcome, 12), self.app.colour("quiet"))
-        if entry.updated:
+        row.append(fit(entry.outcome, 11), self.app.colour("quiet"))
+        if entry.updated and wide:
             row.append(f"{duration(time.time() - entry.updated):>9} ago", self.app.colour("quiet"))
-        if width >= 110:
+        if width - row.cell_len > 24:
             row.append("  " + shorten(str(entry.root), width - row.cell_len - 3), self.app.colour("quiet"))
         if not self.app.utf8:
             row.plain = row.plain.translate(ASCII_TWINS)

@@ -33,7 +33,7 @@ class Layout:
     rest: int
 
 
-class MatrixView(ScrollView, can_focus=True):
+class MatrixView(ScrollView, can_focus=True, inherit_bindings=False):
     """The first line are the labels and stays; the cursor is a row and a job. ``colours``: style of a meaning."""
 
     COMPONENT_CLASSES = {
