@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 help: ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
-.venv/pyvenv.cfg:
+.venv/.made:
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "crboost needs Python 3.11 or newer; found: $$(python3 --version 2>/dev/null || echo none)." \
 		"Install one, or say which: make PYTHON=/path/to/python3.11" >&2; exit 2; fi
@@ -21,8 +21,9 @@ help: ## this list
 		echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@echo "making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
+	@touch $@
 
-.venv/.installed: requirements.lock pyproject.toml | .venv/pyvenv.cfg
+.venv/.installed: requirements.lock pyproject.toml | .venv/.made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

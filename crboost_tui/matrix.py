@@ -111,6 +111,15 @@ def counts(status: Status, quiet: bool = True) -> list[tuple[TaskState, int]]:
     return [(state, total[state]) for state in _SHOWN if total[state] or not (quiet and state in _QUIET_COUNTS)]
 
 
+def stale_hint(status: Status) -> str:
+    """What to do about stale tasks, "" where there are none."""
+    number = status.counts()[TaskState.STALE]
+    if not number:
+        return ""
+    tasks = "1 task is" if number == 1 else f"{number} tasks are"
+    return f"{tasks} stale: parameters changed since. crboost retry runs them again."
+
+
 def finished(status: Status) -> int:
     """Tilt series with nothing left to do: every task is good or the series is excluded."""
     good = {TaskState.DONE.value, TaskState.EMPTY.value, TaskState.EXCLUDED.value}

@@ -37,6 +37,7 @@ def rehearsal(
     pipeline: str = "warp_to_tomograms",
     pieces: Mapping[str, Any] | None = None,
     faults: tuple[str, ...] = (),
+    conf: str = CONF,
 ) -> Path:
     """A rehearsal project that is ready to run. ``settings`` are the stand-ins', ``parameters`` by instance id."""
     session = make_session(folder / "session", series=series, tilts=tilts, size_px=(48, 48), frames=3, faults=faults)
@@ -47,7 +48,7 @@ def rehearsal(
     ]
     create_project(root, "test (REHEARSAL)", "", {"pipeline": instances, "rehearsal": True, **(pieces or {})})
     paths = ProjectPaths(root)
-    (paths.state / "conf.yaml").write_text(CONF)
+    (paths.state / "conf.yaml").write_text(conf)
     add_data(root, [str(session.frames)], [str(session.mdocs)], settle_seconds=0)
     install(paths.state / "standins", DATA / "catalogues", settings={"seconds": 0.02, **(settings or {})})
     return root
@@ -77,10 +78,10 @@ def run_engine(root: Path, *more: str, seconds: float = 120.0) -> Status:
     return load_status(root)
 
 
-def run_to_end(root: Path, **wish: Any) -> Status:
+def run_to_end(root: Path, *, seconds: float = 120.0, **wish: Any) -> Status:
     """Ask for a run and let an engine carry it out."""
     requests.run(root, DATA, **wish)
-    return run_engine(root)
+    return run_engine(root, seconds=seconds)
 
 
 def states(status: Status) -> dict[str, str]:

@@ -1,7 +1,10 @@
-"""Registries and projects made in memory, for tests and benches that need no movies."""
+"""Registries and projects made in memory, and sessions without images, for tests and benches that need no movies."""
 
 from __future__ import annotations
 
+import os
+import struct
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +70,63 @@ def make_project(root: Path, series: int, tilts: int = 41, pipeline: list[dict[s
     create_project(root, "synthetic", "", {"pipeline": pipeline or WARP_PIPELINE})
     save_registry(ProjectPaths(root).registry, Registry(tuple(make_series(n, tilts) for n in range(1, series + 1))))
     return root
+
+
+def write_session(folder: Path, series: int, tilts: int = 41) -> None:
+    """``frames/*.mrc`` and ``mdocs/*.mdoc`` as SerialEM writes them. All movies of a series are one small file under
+    many names, with a header that is right."""
+    frames, mdocs = folder / "frames", folder / "mdocs"
+    frames.mkdir(parents=True)
+    mdocs.mkdir()
+    header = struct.pack("<10i", 64, 64, 4, 0, 0, 0, 0, 64, 64, 4) + struct.pack("<3f", 86.4, 86.4, 5.4)
+    image = header.ljust(208, b"\0") + b"MAP \x44\x44\0\0" + bytes(808 + 64 * 64 * 4)
+    begun = datetime(2026, 3, 2, 9, 30)
+    for number in range(1, series + 1):
+        record = make_series(number, tilts)
+        (mdocs / f"{record.id}.mdoc").write_text(_mdoc_text(record, begun + timedelta(hours=number)))
+        first, *others = record.tilts.movie
+        (frames / first).write_bytes(image)
+        for other in others:
+            os.link(frames / first, frames / other)
+
+
+def _mdoc_text(series: TiltSeries, begun: datetime) -> str:
+    lines = [
+        "PixelSpacing = 5.4",
+        "Voltage = 300",
+        f"ImageFile = {series.name}.mrc",
+        "ImageSize = 16 16",
+        "DataMode = 1",
+        "",
+        "[T = SerialEM: Digitized on a microscope                       02-Mar-26  09:30:00    ]",
+        "",
+        "[T =     Tilt axis angle = 85.3, binning = 4  spot = 8  camera = 2]",
+    ]
+    for index, angle_deg in enumerate(series.tilts.angle_deg):
+        taken = begun + timedelta(minutes=index)
+        lines += [
+            "",
+            f"[ZValue = {index}]",
+            f"TiltAngle = {angle_deg + 0.001:.6g}",
+            "StagePosition = 20.7936 155.287",
+            "StageZ = 163.803",
+            "Magnification = 105000",
+            "Intensity = 0.00900259",
+            "ExposureDose = 3.01",
+            "PixelSpacing = 5.4",
+            "SpotSize = 8",
+            "Defocus = 2.68083",
+            "ImageShift = -0.0108126 -0.121079",
+            "RotationAngle = 175.3",
+            "ExposureTime = 0.8",
+            "Binning = 4",
+            "CameraIndex = 2",
+            "DividedBy2 = 1",
+            "MagIndex = 31",
+            "MinMaxMean = 5 1403 623.699",
+            "TargetDefocus = -4",
+            f"SubFramePath = D:\\DATA\\session\\frames\\{series.tilts.movie[index]}",
+            "NumSubFrames = 4",
+            f"DateTime = {taken:%d-%b-%y  %H:%M:%S}",
+        ]
+    return "\n".join([*lines, ""])

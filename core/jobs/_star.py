@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from core.errors import InputError, WorkFailed
 from core.files import replace_text
 from core.formats import star
-from core.jobs._base import JobContext, SeriesContext, StarValue
+from core.jobs._base import JobContext, JobResult, JobType, P, SeriesContext, SeriesResult, StarValue
 from core.project.decisions import HANDEDNESS, Decision
 
 MOVIE = "rlnMicrographMovieName"
@@ -91,6 +91,23 @@ def write_global(
     hand = float(relion_hand(job.decisions))
     _write_table(path, "global", [{**row, HAND: hand} if HAND in row and not keep_hand else row for row in rows])
     return job.relative(path)
+
+
+class TableJob(JobType[P]):
+    """A job type whose global table has the rows that its series were gathered into."""
+
+    keep_hand: ClassVar[bool] = False
+    """See :func:`write_global`."""
+
+    def gather_job(
+        self,
+        job: JobContext[P],
+        results: Mapping[str, SeriesResult],
+        contexts: Mapping[str, SeriesContext[P]],
+    ) -> JobResult:
+        name, node = self.main_output
+        rows = [result.row for result in results.values() if result.row and not result.problem]
+        return JobResult(nodes={write_global(job, name, rows, keep_hand=self.keep_hand): node})
 
 
 def _write_table(path: Path, name: str, rows: Sequence[Mapping[str, StarValue]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from core.errors import InputError, WorkFailed
 from core.formats.warp_xml import TiltSeriesXml, read_tilt_series
 from core.jobs._base import JobContext, Producer, SeriesContext, StarValue, TaskContext
-from core.jobs._star import Row, average_pixel_angstrom, by_movie, read_series
+from core.jobs._star import Row, average_pixel_angstrom, by_movie, global_row, read_series
 from core.jobs._task import MakeFolder, MoveAside, StageOperation
 from core.jobs._warp import OptionValue, needed, settings_command
 from core.jobs.fields import JobParameters
@@ -263,4 +263,22 @@ def geometry_numbers(job: JobContext[Any], context: SeriesContext[Any], tilts: S
         "tilt_axis_deg": axis,
         "tilt_axis_departure_deg": departure_deg(axis, axis_deg(job, context)),
         "largest_shift_angstrom": max((tilt.offset_x_angstrom**2 + tilt.offset_y_angstrom**2) ** 0.5 for tilt in used),
+    }
+
+
+def aligned_row(
+    job: JobContext[Any], context: SeriesContext[Any], more: Mapping[str, StarValue] | None = None
+) -> dict[str, StarValue]:
+    """The global row of an aligned series, with its tomogram's size in pixels of the averages, as RELION counts it."""
+    raw = needed(context.acquisition.pixel_size_angstrom, "pixel size", context.series.group)
+    x, y, z = (round(side * raw / average_pixel(context)) for side in dimensions_px(job, context))
+    return global_row(job, context, {"rlnTomoSizeX": x, "rlnTomoSizeY": y, "rlnTomoSizeZ": z, **(more or {})})
+
+
+def alignment_per_tilt(context: SeriesContext[Any], tilts: Sequence[XmlTilt]) -> dict[str, list[float | None]]:
+    used = [tilt for tilt in tilts if tilt.used]
+    return {
+        "tilt_angle_deg": per_tilt(context, {tilt.movie: tilt.geometry.angle_deg for tilt in used}),
+        "shift_x_angstrom": per_tilt(context, {tilt.movie: tilt.geometry.offset_x_angstrom for tilt in used}),
+        "shift_y_angstrom": per_tilt(context, {tilt.movie: tilt.geometry.offset_y_angstrom for tilt in used}),
     }

@@ -21,21 +21,20 @@ from core.formats.warp_xml import TiltSeriesXml, read_frame_series, read_tilt_se
 from core.jobs._base import (
     JobContext,
     JobResult,
-    JobType,
     Needs,
     Problem,
     SeriesContext,
     SeriesResult,
     Slot,
-    StarValue,
     TaskContext,
 )
-from core.jobs._star import add_columns, global_row, write_global, write_series
+from core.jobs._star import TableJob, add_columns, write_series
 from core.jobs._task import COHORT, Check, MakeFolder, MoveAside, Product, TaskDeclaration, Work
 from core.jobs._tilt_series import (
     SETTINGS,
     XmlTilt,
-    average_pixel,
+    aligned_row,
+    alignment_per_tilt,
     axis_deg,
     axis_is_given,
     check_pixel,
@@ -45,7 +44,6 @@ from core.jobs._tilt_series import (
     geometry_columns,
     geometry_numbers,
     inputs,
-    per_tilt,
     processing,
     read_product,
     refined_axis_deg,
@@ -82,9 +80,6 @@ VERBS = {
 AXIS_TASK = f"{COHORT}axis_"
 AXIS_OF = "axis_deg:"
 """Prefix of the numbers of a calibration: one refined axis per series."""
-
-STAR = "aligned_tilt_series.star"
-NODE = "TomogramGroupMetadata.star.relion.tomo.aligntiltseries"
 
 
 class AlignTiltsParameters(WarpRun):
@@ -164,13 +159,14 @@ class AlignTiltsParameters(WarpRun):
     """Remove the stack and the program's own files after a good alignment; they can then not be looked at."""
 
 
-class AlignTiltsWarp(JobType[AlignTiltsParameters]):
+class AlignTiltsWarp(TableJob[AlignTiltsParameters]):
     name = "aligntiltsWarp"
     title = "Align tilt series (Warp)"
     summary = "Aligns each tilt series with AreTomo2, AreTomo3 or IMOD, with a tilt axis calibrated once per group."
     parameters = AlignTiltsParameters
     slots = (Slot("tomostar", "tomostar", "Tilt series imported by Warp (tsImport)."),)
     provides = ("alignment",)
+    main_output = ("aligned_tilt_series.star", "TomogramGroupMetadata.star.relion.tomo.aligntiltseries")
     tools = ("warp",)
     needs = Needs(cpus=4, gpus=1, memory_gb=32, minutes=60)
     acquisition_fields = ("pixel_size_angstrom", "image_width_px", "image_height_px", "tilt_axis_deg")
@@ -350,8 +346,7 @@ class AlignTiltsWarp(JobType[AlignTiltsParameters]):
     ) -> JobResult:
         made = [*self._decide_axes(job, results, contexts), *self._decide_hand(job, results)]
         now = replace(job, decisions={**job.decisions, **{decision.key: decision for decision in made}})
-        path = write_global(now, STAR, [result.row for result in results.values() if result.row])
-        return JobResult(nodes={path: NODE}, decisions=tuple(made))
+        return replace(super().gather_job(now, results, contexts), decisions=tuple(made))
 
     def _decide_axes(
         self,
@@ -468,24 +463,6 @@ def is_aligned(tilts: Sequence[XmlTilt]) -> bool:
     """An alignment was taken over: some used tilt is shifted. Without one all shifts are exactly 0."""
     used = [tilt.geometry for tilt in tilts if tilt.used]
     return any(tilt.offset_x_angstrom or tilt.offset_y_angstrom for tilt in used)
-
-
-def aligned_row(
-    job: JobContext[Any], context: SeriesContext[Any], more: Mapping[str, StarValue] | None = None
-) -> dict[str, StarValue]:
-    """The global row of an aligned series, with its tomogram's size in pixels of the averages, as RELION counts it."""
-    raw = needed(context.acquisition.pixel_size_angstrom, "pixel size", context.series.group)
-    x, y, z = (round(side * raw / average_pixel(context)) for side in dimensions_px(job, context))
-    return global_row(job, context, {"rlnTomoSizeX": x, "rlnTomoSizeY": y, "rlnTomoSizeZ": z, **(more or {})})
-
-
-def alignment_per_tilt(context: SeriesContext[Any], tilts: Sequence[XmlTilt]) -> dict[str, list[float | None]]:
-    used = [tilt for tilt in tilts if tilt.used]
-    return {
-        "tilt_angle_deg": per_tilt(context, {tilt.movie: tilt.geometry.angle_deg for tilt in used}),
-        "shift_x_angstrom": per_tilt(context, {tilt.movie: tilt.geometry.offset_x_angstrom for tilt in used}),
-        "shift_y_angstrom": per_tilt(context, {tilt.movie: tilt.geometry.offset_y_angstrom for tilt in used}),
-    }
 
 
 def series_correlation(

@@ -20,8 +20,6 @@ from core.formats.motion_json import read_tracks
 from core.formats.warp_xml import FrameSeriesXml, read_frame_series
 from core.jobs._base import (
     JobContext,
-    JobResult,
-    JobType,
     Needs,
     Problem,
     SeriesContext,
@@ -30,7 +28,7 @@ from core.jobs._base import (
     StarValue,
     TaskContext,
 )
-from core.jobs._star import add_columns, global_row, read_series, write_global, write_series
+from core.jobs._star import TableJob, add_columns, global_row, read_series, write_series
 from core.jobs._task import Check, MakeFolder, MoveAside, Product, Work, WriteText
 from core.jobs._warp import (
     WarpRun,
@@ -49,7 +47,6 @@ from core.jobs.fields import Flag, Group, Level, Unit
 from core.jobs.importmovies import movie_paths, usable
 
 VERB = "fs_motion_and_ctf"
-GLOBAL = "fs_motion_and_ctf.star"
 EARLY_DOSE_E_PER_A2 = 4.0
 """RELION counts motion before this accumulated dose as early."""
 GOOD_TILT_DEG = 30.0
@@ -111,13 +108,14 @@ class TiltFiles:
     tracks: Path
 
 
-class FsMotionAndCtf(JobType[Parameters]):
+class FsMotionAndCtf(TableJob[Parameters]):
     name = "fsMotionAndCtf"
     title = "Motion and CTF"
     summary = "Corrects the motion within each tilt's movie, writes averages and halves, and fits a first CTF."
     parameters = Parameters
     slots = (Slot("movies", "movies", "Imported movies and their tilt angles."),)
     provides = ("frame_series",)
+    main_output = ("fs_motion_and_ctf.star", "TomogramGroupMetadata.star.relion.tomo.ctffind")
     tools = ("warp",)
     needs = Needs(cpus=4, gpus=1, memory_gb=24, minutes=60)
     acquisition_fields = (
@@ -260,17 +258,6 @@ class FsMotionAndCtf(JobType[Parameters]):
             notes=tuple(failed),
             problem=problem,
         )
-
-    def gather_job(
-        self,
-        job: JobContext[Parameters],
-        results: Mapping[str, SeriesResult],
-        contexts: Mapping[str, SeriesContext[Parameters]],
-    ) -> JobResult:
-        path = write_global(
-            job, GLOBAL, [result.row for result in results.values() if result.row and not result.problem]
-        )
-        return JobResult(nodes={path: "TomogramGroupMetadata.star.relion.tomo.ctffind"})
 
 
 def processing_folder(folder: Path, series_id: str) -> Path:

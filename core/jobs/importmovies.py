@@ -13,8 +13,6 @@ from core.dataset.model import Acquisition
 from core.errors import WorkFailed
 from core.jobs._base import (
     JobContext,
-    JobResult,
-    JobType,
     Needs,
     Problem,
     SeriesContext,
@@ -24,18 +22,16 @@ from core.jobs._base import (
 from core.jobs._star import (
     MOVIE,
     Row,
+    TableJob,
     global_row,
     read_series,
     relion_hand,
     series_star,
-    write_global,
     write_series,
 )
 from core.jobs._task import Product, Work
 from core.jobs._warp import movie_pattern, number_text
 from core.jobs.fields import Flag, Group, JobParameters, Level
-
-GLOBAL = "tilt_series.star"
 
 
 class Parameters(JobParameters):
@@ -47,12 +43,13 @@ class Parameters(JobParameters):
     """STAR file with the detector's MTF, for RELION's refinements; absolute or relative to the project."""
 
 
-class ImportMovies(JobType[Parameters]):
+class ImportMovies(TableJob[Parameters]):
     name = "importmovies"
     title = "Import movies"
     summary = "Movies, tilt angles and accumulated dose of every tilt series into RELION's STAR files."
     parameters = Parameters
     provides = ("movies",)
+    main_output = ("tilt_series.star", "TomogramGroupMetadata.star.relion.tomo.import")
     needs = Needs(cpus=1, gpus=0, memory_gb=1, minutes=5)
     internal = True
     relion_label = "relion.importtomo"
@@ -151,17 +148,6 @@ class ImportMovies(JobType[Parameters]):
             notes=notes,
             problem=problem,
         )
-
-    def gather_job(
-        self,
-        job: JobContext[Parameters],
-        results: Mapping[str, SeriesResult],
-        contexts: Mapping[str, SeriesContext[Parameters]],
-    ) -> JobResult:
-        path = write_global(
-            job, GLOBAL, [result.row for result in results.values() if result.row and not result.problem]
-        )
-        return JobResult(nodes={path: "TomogramGroupMetadata.star.relion.tomo.import"})
 
 
 def usable(context: SeriesContext[Any]) -> tuple[int, ...]:

@@ -15,8 +15,6 @@ from core.dataset.model import Acquisition
 from core.errors import CrboostError
 from core.jobs._base import (
     JobContext,
-    JobResult,
-    JobType,
     Needs,
     Problem,
     SeriesContext,
@@ -24,9 +22,11 @@ from core.jobs._base import (
     Slot,
     TaskContext,
 )
-from core.jobs._star import add_columns, write_global, write_series
+from core.jobs._star import TableJob, add_columns, write_series
 from core.jobs._task import Check, Product, Work
 from core.jobs._tilt_series import (
+    aligned_row,
+    alignment_per_tilt,
     check_pixel,
     clean_stage,
     dropped_notes,
@@ -42,7 +42,6 @@ from core.jobs._tilt_series import (
     xml_tilts,
 )
 from core.jobs._warp import OptionValue, WarpRun, extra_argument_problems, warp_cause, warp_command, warp_progress
-from core.jobs.align_tilts_warp import NODE, STAR, aligned_row, alignment_per_tilt
 from core.jobs.fields import Flag, Unit
 from core.project.decisions import HANDEDNESS
 
@@ -54,13 +53,14 @@ class AutolevelParameters(WarpRun):
     """Side of the patches whose height is estimated; 500 Å is 50 nm."""
 
 
-class TsAutolevel(JobType[AutolevelParameters]):
+class TsAutolevel(TableJob[AutolevelParameters]):
     name = "tsAutolevel"
     title = "Level tilt series (Warp)"
     summary = "Estimates the inclination of the specimen (pre-tilt) and levels the tomogram; useful after IMOD."
     parameters = AutolevelParameters
     slots = (Slot("alignment", "alignment", "Aligned tilt series."),)
     provides = ("alignment",)
+    main_output = ("aligned_tilt_series.star", "TomogramGroupMetadata.star.relion.tomo.aligntiltseries")
     tools = ("warp",)
     needs = Needs(cpus=4, gpus=1, memory_gb=32, minutes=30)
     acquisition_fields = ("pixel_size_angstrom",)
@@ -120,15 +120,6 @@ class TsAutolevel(JobType[AutolevelParameters]):
             tilts=alignment_per_tilt(context, tilts),
             notes=dropped_notes(rows, tilts),
         )
-
-    def gather_job(
-        self,
-        job: JobContext[AutolevelParameters],
-        results: Mapping[str, SeriesResult],
-        contexts: Mapping[str, SeriesContext[AutolevelParameters]],
-    ) -> JobResult:
-        path = write_global(job, STAR, [result.row for result in results.values() if result.row])
-        return JobResult(nodes={path: NODE})
 
 
 JOB_TYPE = TsAutolevel()

@@ -16,8 +16,6 @@ from core.errors import CrboostError, InputError
 from core.formats.warp_xml import TiltSeriesXml
 from core.jobs._base import (
     JobContext,
-    JobResult,
-    JobType,
     Needs,
     Problem,
     SeriesContext,
@@ -26,10 +24,11 @@ from core.jobs._base import (
     StarValue,
     TaskContext,
 )
-from core.jobs._star import HAND, add_columns, write_global, write_series
+from core.jobs._star import HAND, TableJob, add_columns, write_series
 from core.jobs._task import Check, Product, Work
 from core.jobs._tilt_series import (
     XmlTilt,
+    aligned_row,
     average_pixel,
     clean_stage,
     dropped_notes,
@@ -53,13 +52,10 @@ from core.jobs._warp import (
     warp_command,
     warp_progress,
 )
-from core.jobs.align_tilts_warp import aligned_row
 from core.jobs.fields import Flag, Group, Level, Unit
 from core.project.decisions import HANDEDNESS
 from core.quality.geometry import relion_tilt
 
-STAR = "tilt_series_ctf.star"
-NODE = "TomogramGroupMetadata.star.relion.tomo.ctffind"
 DEGREES_PER_WARP_PHASE = 180.0
 """Warp's phase shifts are in units of π, RELION's in degrees."""
 
@@ -83,13 +79,15 @@ class TsCtfParameters(WarpRun):
     """Also fit a phase shift (data from a phase plate)."""
 
 
-class TsCtf(JobType[TsCtfParameters]):
+class TsCtf(TableJob[TsCtfParameters]):
     name = "tsCtf"
     title = "CTF of tilt series (Warp)"
     summary = "Sets the project's handedness and fits the defocus of every tilt, all tilts of a series together."
     parameters = TsCtfParameters
     slots = (Slot("alignment", "alignment", "Aligned tilt series."),)
     provides = ("tilt_series_ctf",)
+    main_output = ("tilt_series_ctf.star", "TomogramGroupMetadata.star.relion.tomo.ctffind")
+    keep_hand = True
     tools = ("warp",)
     needs = Needs(cpus=4, gpus=1, memory_gb=32, minutes=30)
     acquisition_fields = ("pixel_size_angstrom", "voltage_kv", "spherical_aberration_mm", "amplitude_contrast")
@@ -208,15 +206,6 @@ class TsCtf(JobType[TsCtfParameters]):
             },
             notes=dropped_notes(rows, tilts),
         )
-
-    def gather_job(
-        self,
-        job: JobContext[TsCtfParameters],
-        results: Mapping[str, SeriesResult],
-        contexts: Mapping[str, SeriesContext[TsCtfParameters]],
-    ) -> JobResult:
-        path = write_global(job, STAR, [result.row for result in results.values() if result.row], keep_hand=True)
-        return JobResult(nodes={path: NODE})
 
 
 def is_flipped(job: JobContext[Any], values: TsCtfParameters) -> bool:

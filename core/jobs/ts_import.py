@@ -26,8 +26,6 @@ from core.formats.tomostar import Tomostar, read_tomostar
 from core.jobs import fs_motion_and_ctf as frame_series
 from core.jobs._base import (
     JobContext,
-    JobResult,
-    JobType,
     Needs,
     Problem,
     Producer,
@@ -37,7 +35,7 @@ from core.jobs._base import (
     StarValue,
     TaskContext,
 )
-from core.jobs._star import add_columns, by_movie, global_row, read_series, write_global, write_series
+from core.jobs._star import TableJob, add_columns, by_movie, global_row, read_series, write_series
 from core.jobs._task import Copy, Link, MakeFolder, MoveAside, Product, StageOperation, Work, WriteText
 from core.jobs._warp import needed, number_text, tilt_list_text, warp_cause, warp_command
 from core.jobs.fields import Flag, Group, JobParameters, Level, PerSeries, Unit
@@ -45,7 +43,6 @@ from core.jobs.importmovies import movie_paths, usable
 from core.tools.command import Command
 
 VERB = "ts_import"
-GLOBAL = "tilt_series.star"
 DOSE_TOLERANCE_E_PER_A2 = 0.01
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -137,13 +134,14 @@ class Parameters(JobParameters):
     """Shift the angles so that the brightest tilt is at zero."""
 
 
-class TsImport(JobType[Parameters]):
+class TsImport(TableJob[Parameters]):
     name = "tsImport"
     title = "Tilt series"
     summary = "Puts each series' tilts together for WarpTools, without those that were excluded."
     parameters = Parameters
     slots = (Slot("frame_series", "frame_series", "Motion-corrected tilts with their first CTF."),)
     provides = ("tomostar", "tilt_frames")
+    main_output = ("tilt_series.star", "TomogramGroupMetadata.star.relion.tomo.excludeimages")
     tools = ("warp",)
     needs = Needs(cpus=1, gpus=0, memory_gb=8, minutes=30)
     acquisition_fields = ("dose_per_tilt_e_per_a2", "tilt_axis_deg", "invert_tilt_angles")
@@ -258,17 +256,6 @@ class TsImport(JobType[Parameters]):
             notes=_notes(context, set(names), before, in_mdoc),
             problem=problem,
         )
-
-    def gather_job(
-        self,
-        job: JobContext[Parameters],
-        results: Mapping[str, SeriesResult],
-        contexts: Mapping[str, SeriesContext[Parameters]],
-    ) -> JobResult:
-        path = write_global(
-            job, GLOBAL, [result.row for result in results.values() if result.row and not result.problem]
-        )
-        return JobResult(nodes={path: "TomogramGroupMetadata.star.relion.tomo.excludeimages"})
 
 
 def tomostar_file(folder: Path, series_id: str) -> Path:

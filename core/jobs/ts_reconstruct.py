@@ -15,8 +15,6 @@ from core.formats.mrc import read_mrc_header
 from core.formats.warp_xml import read_tilt_series
 from core.jobs._base import (
     JobContext,
-    JobResult,
-    JobType,
     Needs,
     Problem,
     SeriesContext,
@@ -25,9 +23,10 @@ from core.jobs._base import (
     StarValue,
     TaskContext,
 )
-from core.jobs._star import HAND, write_global, write_series
+from core.jobs._star import HAND, TableJob, write_series
 from core.jobs._task import Check, MoveAside, Product, Work
 from core.jobs._tilt_series import (
+    aligned_row,
     average_pixel,
     check_pixel,
     clean_stage,
@@ -50,11 +49,8 @@ from core.jobs._warp import (
     warp_command,
     warp_progress,
 )
-from core.jobs.align_tilts_warp import aligned_row
 from core.jobs.fields import Flag, Group, Level, Only, Unit
 
-STAR = "tomograms.star"
-NODE = "TomogramGroupMetadata.star.relion.tomo.reconstruct"
 HALVES = ("even", "odd")
 
 
@@ -112,13 +108,15 @@ class TsReconstructParameters(WarpRun):
     """Padding of the blocks, as a factor. Larger needs more GPU memory."""
 
 
-class TsReconstruct(JobType[TsReconstructParameters]):
+class TsReconstruct(TableJob[TsReconstructParameters]):
     name = "tsReconstruct"
     title = "Reconstruct tomograms (Warp)"
     summary = "Reconstructs a tomogram of every tilt series, with half tomograms for denoising."
     parameters = TsReconstructParameters
     slots = (Slot("tilt_series_ctf", "tilt_series_ctf", "Aligned tilt series with defocus."),)
     provides = ("tomograms",)
+    main_output = ("tomograms.star", "TomogramGroupMetadata.star.relion.tomo.reconstruct")
+    keep_hand = True
     tools = ("warp",)
     needs = Needs(cpus=4, gpus=1, memory_gb=48, minutes=60)
     acquisition_fields = ("pixel_size_angstrom",)
@@ -238,15 +236,6 @@ class TsReconstruct(JobType[TsReconstructParameters]):
                 "tomogram_size_z_px": float(expected[2]),
             },
         )
-
-    def gather_job(
-        self,
-        job: JobContext[TsReconstructParameters],
-        results: Mapping[str, SeriesResult],
-        contexts: Mapping[str, SeriesContext[TsReconstructParameters]],
-    ) -> JobResult:
-        path = write_global(job, STAR, [result.row for result in results.values() if result.row], keep_hand=True)
-        return JobResult(nodes={path: NODE})
 
 
 def volume_paths(folder: Path, series_id: str, values: TsReconstructParameters) -> dict[str, Path]:

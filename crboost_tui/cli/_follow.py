@@ -11,7 +11,7 @@ from core.engine.events import Event
 from core.engine.reading import StatusFollower
 from core.engine.states import TaskState
 from core.engine.status import Status
-from crboost_tui.matrix import duration, event_text
+from crboost_tui.matrix import duration, event_text, stale_hint
 from crboost_tui.terminal import Terminal, shorten
 
 POLL_SECONDS = 0.2
@@ -66,6 +66,8 @@ def _outcome(status: Status, scope: Scope | None, terminal: Terminal, seconds: f
         outcome = "succeeded" if good else "not all done"
     for need in status.needs:
         print(terminal.text(f"{terminal.state('!')} {need.sentence}"), file=sys.stderr)
+    if hint := stale_hint(status):
+        print(terminal.text(f"{terminal.state('#')} {hint}"), file=sys.stderr)
     word = terminal.state("+" if good else "x", outcome)
     print(terminal.text(f"{status.name}: {word} after {duration(seconds)}"), file=sys.stderr)
     return 0 if good else 1

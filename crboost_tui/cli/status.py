@@ -10,7 +10,7 @@ import time
 from core.engine.reading import StatusFollower, load_status
 from core.engine.status import Status
 from crboost_tui.cli._common import add_json, add_project, find_project, print_json
-from crboost_tui.matrix import Row, counts, engine_text, finished, labels, now, rows
+from crboost_tui.matrix import Row, counts, engine_text, finished, labels, now, rows, stale_hint
 from crboost_tui.terminal import Terminal, cell_width, fit, glyph, shorten
 
 
@@ -94,13 +94,15 @@ def _line(status: Status, row: Row, short: list[str], cells: int, name_cells: in
 
 
 def _foot(status: Status, terminal: Terminal) -> list[str]:
-    paused = [
+    hints = [
         terminal.text(f"  {terminal.state('!')} {shorten(f'{job.id} is paused: {job.paused}', terminal.width - 6)}")
         for job in status.jobs
         if job.paused
     ]
+    if hint := stale_hint(status):
+        hints.append(terminal.text(f"  {terminal.state('#')} {hint}"))
     words = f"  {finished(status)} of {len(status.series)} series finished   {status.outcome()}"
-    return [*paused, terminal.text(words)]
+    return [*hints, terminal.text(words)]
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from core.engine.events import Event, EventReader
 from core.engine.states import MEANING, TaskState
 from core.errors import CrboostError
 from core.project.layout import ProjectPaths
+from core.watch.mounts import hides_events, kind_of, read_mounts
 from crboost_tui.actions import Action, bindings
 from crboost_tui.data import config_dir
 from crboost_tui.picture import Picture, Told, draw, tell
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from crboost_tui.app import CrboostApp
 
 POLL_SECONDS = 0.1
+SLOW_POLL_SECONDS = 0.5
+"""Where another machine's writes are not announced, each look goes to the server."""
+AGE_SECONDS = 20.0
+"""How old a picture may become: it says for how long the engine has run."""
 EVENTS_KEPT = 200
 
 ACTIONS = (
@@ -101,7 +106,7 @@ class MonitorScreen(Screen[None]):
         for index in range(6):
             self.query_one(f"#event{index}", Line).display = index < shown
         if self.picture is not None:
-            self.show(self.picture)
+            self._say_events(self.picture)
 
     def _event_lines(self) -> int:
         height = self.app.size.height
@@ -115,30 +120,37 @@ class MonitorScreen(Screen[None]):
         worker = get_current_worker()
         told: deque[Told] = deque(maxlen=EVENTS_KEPT)
         live: StatusFollower | None = None
-        before: Picture | None = None
-        problem = ""
+        pause = SLOW_POLL_SECONDS if hides_events(kind_of(self.root, read_mounts())) else POLL_SECONDS
+        engine = problem = ""
+        drawn = -AGE_SECONDS
         while not worker.is_cancelled and not self._gone.is_set():
             began = time.monotonic()
             try:
                 if live is None:
                     live = StatusFollower(self.root)
                     told.extend(tell(_recent(self.root, live.status.event), live.status))
-                told.extend(tell(live.update(), live.status))
-                picture = draw(live.status, tuple(told)[-6:])
-                if problem or picture != before:
-                    before, problem = picture, ""
-                    self.app.call_from_thread(self.show, picture)
-            except CrboostError as error:
-                if str(error) != problem:
-                    problem = str(error)
-                    self.app.call_from_thread(self.complain, problem)
+                    drawn = -AGE_SECONDS
+                events = live.update()
+                told.extend(tell(events, live.status))
+                if events or live.status.engine.state != engine or began - drawn >= AGE_SECONDS:
+                    engine, problem, drawn = live.status.engine.state, "", began
+                    self.app.call_from_thread(self.show, draw(live.status, tuple(told)[-6:]))
+            except Exception as error:
+                if self._gone.is_set():
+                    return
+                sentence = str(error) if isinstance(error, CrboostError) else f"{type(error).__name__}: {error}"
+                if sentence != problem:
+                    problem = sentence
+                    self.app.call_from_thread(self.complain, sentence)
                 live = None
-            self._gone.wait(max(POLL_SECONDS if live else 1.0, 4 * (time.monotonic() - began)))
+            self._gone.wait(max(pause if live else 1.0, 4 * (time.monotonic() - began)))
 
     def complain(self, sentence: str) -> None:
         self.query_one("#told", Line).say(Text(sentence, self.app.colour("fail")))
 
     def show(self, picture: Picture) -> None:
+        if picture == self.picture and picture.outcome == self._was:
+            return
         self.picture = picture
         self.query_one(MatrixView).show(picture)
         self._say_head(picture)

@@ -72,9 +72,7 @@ class TaskScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Line(id="head")
         yield Line(id="cause")
-        log = Log(highlight=False, max_lines=20_000)
-        log.auto_scroll = True
-        yield log
+        yield Log(highlight=False, max_lines=20_000)
         yield Keys(self.ACTIONS, utf8=self.app.utf8)
 
     def on_mount(self) -> None:
@@ -98,7 +96,9 @@ class TaskScreen(Screen[None]):
 
     def _begin(self) -> None:
         self._title()
-        self.query_one(Log).clear()
+        log = self.query_one(Log)
+        log.clear()
+        log.auto_scroll = self.part != "script"
         self._follow(self.part)
 
     def _title(self) -> None:

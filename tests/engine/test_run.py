@@ -80,3 +80,16 @@ def test_pipeline_file_is_relions(tmp_path: Path) -> None:
     run_to_end(root)
     pipeline = read_pipeline(root)
     assert [process.status for process in pipeline.processes()] == ["Succeeded"] * 6
+
+
+def test_relion_sees_which_job_feeds_which(tmp_path: Path) -> None:
+    root = rehearsal(tmp_path, series=1)
+    run_to_end(root)
+    pipeline = read_pipeline(root)
+    assert pipeline.input_edges() == [
+        ("Import/job001/tilt_series.star", "External/job002/"),
+        ("External/job002/fs_motion_and_ctf.star", "External/job003/"),
+        ("External/job003/tilt_series.star", "External/job004/"),
+        ("External/job004/aligned_tilt_series.star", "External/job005/"),
+        ("External/job005/tilt_series_ctf.star", "External/job006/"),
+    ]

@@ -1,0 +1,65 @@
+"""``python -m tests.bench [FIGURE ...]``: one JSON line for each figure, then one with the machine's circumstances."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench import command_line, engine, handover, kills
+
+Bench = Callable[[Path], dict[str, float]]
+"""Measures in a folder of its own; figure -> value."""
+
+BENCHES: dict[tuple[str, ...], Bench] = {
+    ("help_s",): command_line.help_text,
+    ("plan_2000x60x8_s",): command_line.plan,
+    ("status_2000x60x8_s",): command_line.status,
+    ("inspect_1000_mdocs_s", "inspect_scaling_ratio"): command_line.inspect,
+    ("engine_idle_cpu_percent", "engine_memory_mb"): engine.idle,
+    ("engine_memory_growth_mb",): engine.growth,
+    ("engine_step_16000_tasks_ms",): engine.step_of_many_tasks,
+    ("handover_local_median_s",): handover.median_of_fifty_series,
+    ("kills_survived",): kills.survived,
+}
+UNITS = {"s": "s", "ms": "ms", "mb": "MB", "percent": "% of one core", "ratio": "times", "survived": "of 200 kills"}
+
+
+def circumstances() -> dict[str, object]:
+    """What the figures depend on."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "load": [round(value, 2) for value in os.getloadavg()],
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("crboost", "pydantic", "textual", "watchfiles")},
+    }
+
+
+def main() -> int:
+    wanted = set(sys.argv[1:])
+    unknown = wanted - {name for names in BENCHES for name in names}
+    if unknown:
+        print(f"There is no figure {', '.join(sorted(unknown))}.", file=sys.stderr)
+        return 2
+    for names, bench in BENCHES.items():
+        if wanted and not wanted.intersection(names):
+            continue
+        with tempfile.TemporaryDirectory(prefix="crboost-bench-", ignore_cleanup_errors=True) as folder:
+            values = bench(Path(folder))
+        for name in names:
+            if not wanted or name in wanted:
+                unit = UNITS[name.rsplit("_", 1)[1]]
+                print(json.dumps({"figure": name, "value": round(values[name], 4), "unit": unit}), flush=True)
+    print(json.dumps({"circumstances": circumstances()}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

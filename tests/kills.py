@@ -1,0 +1,101 @@
+"""Killing engines and commands at random moments, and what must be true of a project afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from core.engine import requests
+from core.engine.lease import is_alive, read_lease
+from core.engine.reading import load_status
+from core.formats import star
+from core.project.layout import ProjectPaths
+from core.relion.lock import read_pipeline
+from tests.rehearsed import DATA, done_attempts, start_engine, states, wait_for
+
+CRBOOST = [sys.executable, "-P", "-m", "crboost_tui.main"]
+FINISH_SECONDS = 300.0
+
+
+def kill_until_done(root: Path, kills: int, seed: int) -> int:
+    """Let the project run to its end while engines and, now and then, commands are killed; how many were."""
+    dice = random.Random(seed)
+    done = 0
+    while done < kills:
+        if not ProjectPaths(root).wanted.exists() or dice.random() < 0.2:
+            done += _kill_command(root, dice.uniform(0.0, 1.0))
+        else:
+            done += _kill_engine(root, dice)
+        if load_status(root).outcome() == "succeeded":
+            break
+    return done
+
+
+def _kill_command(root: Path, after_seconds: float) -> bool:
+    command = subprocess.Popen([*CRBOOST, "run", str(root)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after_seconds)
+    in_time = command.poll() is None
+    command.kill()
+    command.wait()
+    return in_time
+
+
+def _kill_engine(root: Path, dice: random.Random) -> bool:
+    """Kill the living engine, which a command may have started, or else one of our own."""
+    pid = _engine_pid(root)
+    engine = None if pid else start_engine(root)
+    time.sleep(dice.choice((dice.uniform(0.2, 1.0), dice.uniform(0.5, 3.0))))
+    if engine is not None:
+        in_time = engine.poll() is None
+        engine.kill()
+        engine.wait()
+        return in_time
+    if _engine_pid(root) != pid:
+        return False
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not _engine_pid(root), what="for the killed engine to be gone")
+    return True
+
+
+def _engine_pid(root: Path) -> int:
+    """The process of the living engine, 0 where none lives."""
+    lease = read_lease(ProjectPaths(root).lease)
+    return lease.pid if lease is not None and is_alive(lease) else 0
+
+
+def finish(root: Path) -> None:
+    """Let the project come to its end undisturbed."""
+    if not ProjectPaths(root).wanted.exists():
+        requests.run(root, DATA)
+    end = time.monotonic() + FINISH_SECONDS
+    while load_status(root).outcome() != "succeeded" and time.monotonic() < end:
+        if _engine_pid(root):
+            time.sleep(0.1)
+            continue
+        engine = start_engine(root)
+        assert engine.wait(end - time.monotonic()) == 0, ProjectPaths(root).engine_log.read_text()[-2000:]
+        if load_status(root).outcome() in ("failed", "needs you"):
+            return
+
+
+def check_whole(root: Path) -> None:
+    """Every task done exactly once, no half-written file, RELION's files readable."""
+    status = load_status(root)
+    assert status.outcome() == "succeeded", (status.outcome(), states(status), [job.causes for job in status.jobs])
+    done = done_attempts(root)
+    twice = {task: count for task, count in done.items() if count != 1}
+    assert not twice, twice
+    assert sum(done.values()) == sum(len(job.states) for job in status.jobs)
+    for path in root.rglob("*.star"):
+        if ".Nodes" not in path.parts:  # RELION's menus: empty files
+            star.read(path)
+    assert {process.status for process in read_pipeline(root).processes()} == {"Succeeded"}
+    json.loads(ProjectPaths(root).status.read_text())
+    for path in root.rglob("*.tmp"):  # what a kill left behind is hidden, and no product has such a name
+        assert path.name.startswith("."), path

@@ -1,0 +1,32 @@
+"""Pages that are made from the code say what the code says, and the README names commands that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from crboost_tui.cli import GROUPS
+from docs.make import job_types_page
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_the_page_of_job_types_is_current() -> None:
+    assert (REPOSITORY / "docs" / "job-types.md").read_text(encoding="utf-8") == job_types_page(), "run: make docs"
+
+
+def test_the_readme_names_commands_targets_and_files_that_exist() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    commands = {name for group in GROUPS.values() for name in group}
+    for name in re.findall(r"^(?:\.venv/bin/)?crboost ([a-z]+)", text, re.M) + re.findall(r"`crboost ([a-z]+)", text):
+        assert name in commands, name
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make ([a-z.]+)", text, re.M):
+        assert re.search(rf"^{re.escape(target)}:", makefile, re.M), target
+    for path in re.findall(r"\]\(([^):]+)\)", text):
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_every_command_has_a_module_and_every_module_a_command() -> None:
+    modules = {path.stem for path in (REPOSITORY / "crboost_tui" / "cli").glob("[a-z]*.py")}
+    assert modules == {name for group in GROUPS.values() for name in group}
