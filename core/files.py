@@ -111,6 +111,16 @@ def write_error(path: Path, error: OSError) -> CrboostError:
     return CrboostError(f"cannot be written ({error.strerror or error}).", path)
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error, or what it came from, is a full disk or quota: that passes, and nothing else is wrong."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def _status(path: Path) -> os.stat_result | None:
     try:
         return os.stat(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import os
 import sys
@@ -35,6 +36,9 @@ def _run(arguments: list[str]) -> int:
     from core.errors import CrboostError
     from crboost_tui.cli import parse
 
+    # A command makes many small objects that live as long as it does: looking through them all, again and again as
+    # they grow, took a quarter of the time of plan and inspect.
+    gc.set_threshold(100_000, 50, 100)
     try:
         run, options = parse(arguments)
         code = run(options)

@@ -207,7 +207,7 @@ def event_text(event: Event, status: Status) -> tuple[str, str] | None:
         case "task":
             return _task_text(str(values.get("state", "")), job, who, values)
         case "job" if values.get("paused"):
-            return "!", f"{job} paused: {values['paused']}"
+            return "!", f"{job} is {values['paused']}"
         case "job" if values.get("state") == JobState.SUCCEEDED.value:
             return "+", f"{job} finished"
         case "job" if values.get("state") == JobState.FAILED.value:

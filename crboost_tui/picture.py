@@ -75,7 +75,6 @@ def draw(status: Status, events: tuple[Told, ...] = ()) -> Picture:
         )
         for row in matrix.rows(status)
     )
-    paused = tuple(f"{job.id} is paused: {job.paused}" for job in status.jobs if job.paused)
     return Picture(
         status.name,
         status.rehearsal,
@@ -88,7 +87,7 @@ def draw(status: Status, events: tuple[Told, ...] = ()) -> Picture:
         ),
         rows,
         tuple(column.title for column in columns),
-        tuple(need.sentence for need in status.needs) + paused,
+        tuple(need.sentence for need in status.needs),
         _summary(status),
         events,
     )

@@ -32,7 +32,7 @@ def kill_until_done(root: Path, kills: int, seed: int) -> int:
             done += _kill_command(root, dice.uniform(0.0, 1.0))
         else:
             done += _kill_engine(root, dice)
-        if load_status(root).outcome() == "succeeded":
+        if _ended(root):
             break
     return done
 
@@ -69,12 +69,19 @@ def _engine_pid(root: Path) -> int:
     return lease.pid if lease is not None and is_alive(lease) else 0
 
 
+def _ended(root: Path) -> bool:
+    """Whether all is done and an engine has ended in order since: one that is killed after the last task has not
+    told RELION yet."""
+    lease = read_lease(ProjectPaths(root).lease)
+    return lease is not None and lease.released and load_status(root).outcome() == "succeeded"
+
+
 def finish(root: Path) -> None:
     """Let the project come to its end undisturbed."""
     if not ProjectPaths(root).wanted.exists():
         requests.run(root, DATA)
     end = time.monotonic() + FINISH_SECONDS
-    while load_status(root).outcome() != "succeeded" and time.monotonic() < end:
+    while not _ended(root) and time.monotonic() < end:
         if _engine_pid(root):
             time.sleep(0.1)
             continue

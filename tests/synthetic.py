@@ -83,7 +83,9 @@ def write_session(folder: Path, series: int, tilts: int = 41) -> None:
     begun = datetime(2026, 3, 2, 9, 30)
     for number in range(1, series + 1):
         record = make_series(number, tilts)
-        (mdocs / f"{record.id}.mdoc").write_text(_mdoc_text(record, begun + timedelta(hours=number)))
+        mdoc = mdocs / f"{record.id}.mdoc"
+        mdoc.write_text(_mdoc_text(record, begun + timedelta(hours=number)))
+        os.utime(mdoc, (begun.timestamp(), begun.timestamp()))  # nobody writes it any more
         first, *others = record.tilts.movie
         (frames / first).write_bytes(image)
         for other in others:

@@ -37,19 +37,18 @@ class Movie:
     @property
     def size_bytes(self) -> int:
         """0 where the file is empty, unreadable or a dangling link."""
-        return self._stat()[0]
+        return (self._status or self._stat())[0]
 
     @property
     def modified(self) -> float:
-        return self._stat()[1]
+        return (self._status or self._stat())[1]
 
     def _stat(self) -> tuple[int, float]:
-        if self._status is None:
-            try:
-                status = os.stat(self.path)
-                self._status = (status.st_size, status.st_mtime)
-            except OSError:
-                self._status = (0, 0.0)
+        try:
+            status = os.stat(self.path)
+            self._status = (status.st_size, status.st_mtime)
+        except OSError:
+            self._status = (0, 0.0)
         return self._status
 
 

@@ -13,14 +13,16 @@ import traceback
 from pathlib import Path
 
 from core.engine.engine import Engine
+from core.engine.lease import LeaseLost
 from core.errors import CrboostError
 from core.watch.folders import FolderWatch, Mode
 
 LINGER_SECONDS = 1.0
 
 
-async def serve(root: Path, data: Path, mode: Mode, poll_seconds: float) -> int:
-    """Step whenever something happens, until actual equals wanted."""
+async def serve(root: Path, data: Path, mode: Mode | None, poll_seconds: float | None) -> int:
+    """Step whenever something happens, until actual equals wanted. How the inbox is watched is the site's, where it is
+    not given."""
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
 
@@ -37,9 +39,11 @@ async def serve(root: Path, data: Path, mode: Mode, poll_seconds: float) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     engine = await asyncio.to_thread(Engine, root, data, wake)
-    watch = FolderWatch(mode, poll_seconds)
+    site = engine.sources.site.watch
+    watch = FolderWatch(mode or site.mode, poll_seconds or site.seconds, _log)
     watch.set_folders({engine.paths.inbox})
-    watcher = asyncio.create_task(_watch(watch, woken))
+    ending = asyncio.Event()
+    watcher = asyncio.create_task(_watch(watch, woken, ending))
     exits = Exits(engine, woken)
     idle_since: float | None = None
     try:
@@ -49,25 +53,37 @@ async def serve(root: Path, data: Path, mode: Mode, poll_seconds: float) -> int:
             exits.update()
             if engine.idle():
                 idle_since = idle_since or time.monotonic()
-                if time.monotonic() - idle_since >= LINGER_SECONDS and await asyncio.to_thread(engine.finish):
-                    return 0
+                if time.monotonic() - idle_since >= LINGER_SECONDS:
+                    try:
+                        if await asyncio.to_thread(engine.finish):
+                            return 0
+                    except LeaseLost:
+                        raise
+                    except CrboostError as error:  # somebody writes a request just now, or the disk is full
+                        _log(f"crboost: {error}")
                 timeout = min(engine.due(), LINGER_SECONDS)
             else:
                 idle_since = None
                 timeout = engine.due()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), timeout)
-        await asyncio.to_thread(engine.finish)
+        await asyncio.to_thread(lambda: engine.finish(anyway=True))
         return 0
     finally:
         exits.close()
+        ending.set()
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
         watch.close()
 
 
-async def _watch(watch: FolderWatch, woken: asyncio.Event) -> None:
-    while True:
+def _log(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+
+
+async def _watch(watch: FolderWatch, woken: asyncio.Event, ending: asyncio.Event) -> None:
+    # Python 3.11 may lose a cancellation that comes together with a change.
+    while not ending.is_set():
         if await watch.changed(60.0):
             woken.set()
 
@@ -109,10 +125,10 @@ def once(root: Path, data: Path) -> int:
     end = time.monotonic() + 600.0
     while time.monotonic() < end:
         engine.step()
-        if not (engine.worker.busy or engine.relion.busy or engine.gathering.dirty or engine.internal_waiting):
+        if not engine.passing:
             break
         time.sleep(0.05)
-    engine.finish()
+    engine.finish(anyway=True)
     return 0
 
 
@@ -121,8 +137,11 @@ def main() -> int:
     parser.add_argument("root", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--once", action="store_true", help="one pass, for cron")
-    parser.add_argument("--watch", choices=("auto", "events", "poll"), default="auto")
-    parser.add_argument("--poll-seconds", type=float, default=2.0)
+    parser.add_argument(
+        "--watch",
+        choices=("auto", "events", "poll"),
+    )
+    parser.add_argument("--poll-seconds", type=float)
     arguments = parser.parse_args()
     root, data = arguments.root.resolve(), arguments.data.resolve()
     try:

@@ -25,6 +25,8 @@ from core.jobs.fields import JobParameters, field_list
 from core.project.decisions import Decision
 from core.project.model import Instance, ProjectFile
 
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
 Choices = Mapping[str, str]
 """``instance/slot`` -> the producer that one series takes there, where an input names several."""
 
@@ -71,6 +73,7 @@ class Binding:
         self.warp_version = warp_version
         self._acquisitions: dict[tuple[str, bool], Acquisition] = {}
         self._producers: dict[tuple[Any, ...], Producer] = {}
+        self._usual_producers: dict[str, Mapping[str, Producer]] = {}
         self._jobs: dict[str, JobContext[Any]] = {}
         self.instances: dict[str, BoundInstance] = {}
         for index, declared in enumerate(_in_order(project.pipeline)):
@@ -96,6 +99,7 @@ class Binding:
         self.folders[instance] = folder
         self._jobs.clear()
         self._producers.clear()
+        self._usual_producers.clear()
 
     def acquisition(self, series: str, *, decided: bool = False) -> Acquisition:
         """Effective acquisition values; with ``decided`` the calibrated tilt axis is among them."""
@@ -126,10 +130,7 @@ class Binding:
             self.series[series],
             self.acquisition(series),
             bound.values_for(series),
-            {
-                slot: self._producer(chosen(choices, instance, slot, names), series, choices)
-                for slot, names in bound.inputs.items()
-            },
+            self._producers_of(instance, series, choices),
             self.excluded_tilts.get(series, frozenset()) if bound.job_type.uses_tilt_selection else frozenset(),
         )
 
@@ -228,12 +229,22 @@ class Binding:
                 problems.append(Problem("error", (f"inputs.{slot.name}",), sentence))
         return inputs
 
+    def _producers_of(self, instance: str, series: str, choices: Choices | None) -> Mapping[str, Producer]:
+        """The producers by slot. They are the same for all series that have no values and choices of their own."""
+        usual = not choices and not any(series in bound.overrides for bound in self.instances.values())
+        found = self._usual_producers.get(instance) if usual else None
+        if found is None:
+            found = {
+                slot: self._producer(chosen(choices, instance, slot, names), series, choices)
+                for slot, names in self.instances[instance].inputs.items()
+            }
+            if usual:
+                self._usual_producers[instance] = found
+        return found
+
     def _producer(self, instance: str, series: str, choices: Choices | None) -> Producer:
         bound = self.instances[instance]
-        upstream = {
-            slot: self._producer(chosen(choices, instance, slot, names), series, choices)
-            for slot, names in bound.inputs.items()
-        }
+        upstream = self._producers_of(instance, series, choices)
         values = bound.values_for(series)
         key = (instance, id(values), self.folders.get(instance), *(id(producer) for producer in upstream.values()))
         found = self._producers.get(key)
@@ -252,8 +263,7 @@ def chosen(choices: Choices | None, instance: str, slot: str, names: Sequence[st
 
 def digest(value: Any) -> str:
     """A short digest of plain data: 12 hexadecimal digits of SHA-256 of its compact JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(_COMPACT.encode(value).encode()).hexdigest()[:12]
 
 
 def _values_digest(kind: JobType[Any], values: JobParameters) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ def tail(path: Path, size: int = TAIL_BYTES) -> str:
 
 def describe(job_type: JobType[Any], out: Path, err: Path, reason: str) -> str:
     """The tool's own reason where it gave one, then what the script saw."""
-    own = job_type.cause(tail(out), tail(err)).strip()
+    try:
+        own = job_type.cause(tail(out), tail(err)).strip()
+    except Exception:  # a log that the job type cannot read must not hide what the script saw
+        own = ""
     if not own or own in reason:
         return reason or "no reason was given"
     return f"{own} ({reason})" if reason else own
@@ -39,17 +43,17 @@ def kind_of(cause: str, key: str) -> str:
 
 
 class Streaks:
-    """Failures of one cause in a row, per job, without a success in between."""
+    """Failures of each cause per job, without a success in between."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[str, int]] = {}
+        self._counts: dict[str, Counter[str]] = {}
 
     def failed(self, instance: str, cause: str, key: str) -> int:
+        """How many of this cause there are now."""
+        counts = self._counts.setdefault(instance, Counter())
         kind = kind_of(cause, key)
-        before, count = self._rows.get(instance, ("", 0))
-        count = count + 1 if kind == before else 1
-        self._rows[instance] = (kind, count)
-        return count
+        counts[kind] += 1
+        return counts[kind]
 
     def succeeded(self, instance: str) -> None:
-        self._rows.pop(instance, None)
+        self._counts.pop(instance, None)

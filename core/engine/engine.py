@@ -7,8 +7,11 @@ beside it and is collected in a later step.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +20,26 @@ from core.cluster.local import LocalSubmitter
 from core.cluster.protocol import AttemptPaths
 from core.cluster.slots import Held
 from core.engine import causes
-from core.engine.attempts import Attempts, Ended
+from core.engine.attempts import TIME_LIMIT, Attempts, Ended
 from core.engine.decisions import save_decisions
 from core.engine.gathering import Gathering
-from core.engine.lease import HEARTBEAT_SECONDS, HeldLease
+from core.engine.lease import HEARTBEAT_SECONDS, HeldLease, LeaseLost
 from core.engine.ledger import Ledger
 from core.engine.local_slots import local_slots
+from core.engine.notify import end_sentence, notify
 from core.engine.plan import Plan, Sources, job_folders, read_sources
 from core.engine.readiness import Readiness
-from core.engine.relion_sync import RelionSync, relion_options
-from core.engine.rendering import script_of, task_resources
-from core.engine.states import JobState, TaskState
+from core.engine.relion_jobs import RelionJobs
+from core.engine.relion_sync import RelionSync
+from core.engine.rendering import TaskResources, script_of, task_resources
+from core.engine.states import TaskState
 from core.engine.status import Need
 from core.engine.tool_table import tool_table
 from core.engine.trash import move_products
 from core.engine.wishes import ONE_SHOT, Wish, Wishes, reduce_requests, selection
 from core.engine.worker_client import WorkerClient
 from core.errors import CrboostError
-from core.files import drop_leftovers, replace_text
+from core.files import disk_is_full, drop_leftovers, replace_text
 from core.jobs._base import JobType
 from core.jobs._task import COHORT
 from core.project.decisions import Decision
@@ -42,12 +47,21 @@ from core.project.layout import ProjectPaths
 from core.project.lock import project_lock
 from core.project.wanted import Request, read_wanted
 from core.tools.catalogue import use
+from core.tools.table import ToolTable
 
 PROGRESS_SECONDS = 5.0
+SPACE_SECONDS = 5.0
+TROUBLE_SECONDS = 2.0
 INTERNAL_BATCH = 100
-LOST_RETRIES = 2
+FILE_RETRIES = 2
+FILE_PAUSE_SECONDS = 5.0
 BLOCKED_RETRIES = 5
 BLOCKED_PAUSE_SECONDS = 30.0
+GATHER_TRIES = 3
+GATHER_PAUSE_SECONDS = 2.0
+
+Address = tuple[str, str]
+"""Job instance and key of a task."""
 
 
 class Engine:
@@ -59,31 +73,49 @@ class Engine:
         for folder in (self.paths.state, self.paths.inbox, self.paths.events, self.paths.gathered):
             folder.mkdir(parents=True, exist_ok=True)
         self.lease = HeldLease.take(self.paths, __version__)
-        for folder in (root, self.paths.state):
+        try:
+            self._set_up(wake)
+        except BaseException:
+            with project_lock(root):
+                self.lease.release()
+            raise
+
+    def _set_up(self, wake: Callable[[], None]) -> None:
+        for folder in (self.root, self.paths.state):
             drop_leftovers(folder)
         self.ledger = Ledger(self.paths)
-        self.sources: Sources = read_sources(root, data, self._planned_version())
-        site = self.sources.site
-        use(data / "catalogues", site.warp_version)
-        self.table = tool_table(self.sources, data)
-        self.attempts = Attempts(self.paths, LocalSubmitter(local_slots(site)), wake)
-        self.worker = WorkerClient(root, data, self.paths.engine_log, wake)
-        self.relion = RelionSync(root, wake)
+        self.sources: Sources = read_sources(self.root, self.data, self._planned_version())
+        self.table: ToolTable
+        self.attempts = Attempts(self.paths, LocalSubmitter(local_slots(self.sources.site)), wake)
+        self._equip(self.sources)
+        self.attempts.refuse_foreign({job.id: job.folder for job in self.ledger.status.jobs if job.folder})
+        self.worker = WorkerClient(self.root, self.data, self.paths.engine_log, wake)
+        self.relion = RelionSync(self.root, wake, self.lease.check)
+        self.jobs = RelionJobs(self.root, self.data, self.ledger, self.relion)
         self.streaks = causes.Streaks()
         self.plan: Plan
         self.readiness: Readiness
         self.gathering: Gathering
         self.wishes: Wishes
         self._wanted_stamp: tuple[int, int] | None = None
-        self._dirty: set[tuple[str, str]] = set()
-        self._ready: set[tuple[str, str]] = set()
-        self._internal: list[tuple[str, str]] = []
-        self._later: dict[tuple[str, str], float] = {}
+        self._wanted_trouble = ""
+        self._wanted_due = 0.0
+        self._dirty: set[Address] = set()
+        self._ready: set[Address] = set()
+        self._internal: list[Address] = []
+        self._later: dict[Address, float] = {}
+        self._longer: dict[Address, int] = {}
+        self._resources: dict[str, TaskResources] = {}
         self._problems: list[Need] = []
+        self._blocked: set[str] = set()
+        self._gather_tries: dict[str, int] = {}
+        self._trouble = ""
+        self._space = ""
+        self._space_due = 0.0
         self._progress_due = 0.0
         self._beat_due = 0.0
-        self._written_states: dict[str, JobState] = {}
-        self._nodes: dict[str, dict[str, str]] = {}
+        self._worked = False
+        self._outcome = self.ledger.status.outcome()
         self.ledger.set_engine(
             host=self.lease.lease.host,
             pid=self.lease.lease.pid,
@@ -92,7 +124,8 @@ class Engine:
             since=time.time(),
             epoch=self.lease.lease.epoch,
         )
-        self._replan(first=True)
+        self._replan(self.sources)
+        self.ledger.save(force=True)
         self._recover()
 
     def _planned_version(self) -> int | None:
@@ -100,43 +133,94 @@ class Engine:
         versions = [r.version for r in read_wanted(self.root).requests if r.kind in ("run", *ONE_SHOT) and r.version]
         return versions[-1] if versions else None
 
-    def _replan(self, *, first: bool = False) -> None:
-        """Read everything again and judge every task anew."""
-        if not first:
-            self.sources = read_sources(self.root, self.data, self._planned_version())
-        folders = job_folders(self.ledger.status, self.root)
-        self.plan = Plan(self.sources.bind(folders), self.sources.version)
-        self.ledger.adopt(self.plan, self.sources.project.name, self.sources.project.rehearsal)
-        self._problems = [Need("problem", instance, problem.sentence) for instance, problem in self.plan.errors()]
+    def _replan(self, sources: Sources) -> None:
+        """Judge every task anew. Nothing has changed where this raises."""
+        plan = Plan(sources.bind(job_folders(self.ledger.status, self.root)), sources.version)
+        if sources.site != self.sources.site:
+            self._equip(sources)
+        self.sources, self.plan = sources, plan
+        left = [job for job in self.ledger.status.jobs if job.id not in plan.jobs]
+        self.ledger.adopt(plan, sources.project.name, sources.project.rehearsal)
+        self._resources.clear()
+        self._gather_tries.clear()
+        self._problems = [Need("problem", instance, problem.sentence) for instance, problem in plan.errors()]
+        self._blocked = set()
+        for need in self._problems:
+            self._blocked.update([need.key, *plan.descendants(need.key)] if need.key else plan.jobs)
         self._reduce()
-        self.gathering = Gathering(self.plan, self.ledger, self.readiness)
+        self.gathering = Gathering(plan, self.ledger, self.readiness)
+        self.jobs.adopt(plan, self.gathering)
+        for job in left:
+            self.jobs.abandon(job)
+        self._note_late_comers()
+
+    def _equip(self, sources: Sources) -> None:
+        """Follow the site's configuration."""
+        use(self.data / "catalogues", sources.site.warp_version)
+        self.table = tool_table(sources, self.data)
+        self.attempts.submitter.slots = local_slots(sources.site)
 
     def _reduce(self) -> None:
         requests = read_wanted(self.root).requests
         self.wishes = reduce_requests(requests, self.plan.ancestors, self.plan.series)
+        self.jobs.wishes = self.wishes
         self.readiness = Readiness(self.plan, self.ledger, self.wishes, self.sources.excluded_series)
         self._dirty = {(job.id, key) for job in self.plan.jobs.values() for key in job.tasks}
+        self._ready.clear()
+        self._internal.clear()
+
+    def _note_late_comers(self) -> None:
+        """Say which series came after a cohort was frozen: they make nothing stale."""
+        for job in self.plan.jobs.values():
+            known = self.ledger.job(job.id)
+            for key in job.cohorts:
+                frozen = known.cohort_series.get(key)
+                declared = [name for name in job.tasks[key].cohort if name not in self.sources.excluded_series]
+                late = [name for name in declared if frozen and name not in frozen]
+                note = f"Not in this cohort: {', '.join(late)}. Redo {key} to take them in."
+                if late and note not in known.notes.get(key, []):
+                    self.ledger.gathered(job.id, {}, {key: [*known.notes.get(key, []), note]}, {})
 
     def _recover(self) -> None:
         """Take up what an earlier engine left: live tasks of the ledger, and submissions that it no longer noted."""
-        for instance, key, number in self.attempts.unsettled():
-            if self.ledger.knows(instance, key) and self.ledger.attempt(instance, key) < number:
-                fingerprint = self._expected(instance, key)
-                self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, fingerprint=fingerprint)
+        unsettled = self.attempts.unsettled()
+        for (instance, key, number), submission in unsettled.items():
+            known = self.ledger.knows(instance, key) and bool(self.ledger.job(instance).folder)
+            if known and self.ledger.attempt(instance, key) < number:
+                facts = {
+                    name: submission.intent[name] for name in ("fingerprint", "cohort") if name in submission.intent
+                }
+                self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, **facts)
         for job in self.ledger.status.jobs:
             for key, character in zip(self.ledger.status.keys(job), job.states, strict=True):
                 if TaskState(character).live:
-                    paths = AttemptPaths(self.root / job.folder, key, self.ledger.attempt(job.id, key))
-                    self.attempts.recover(job.id, key, paths)
+                    number = self.ledger.attempt(job.id, key)
+                    paths = AttemptPaths(self.root / job.folder, key, number)
+                    self.attempts.recover(job.id, key, paths, unsettled.get((job.id, key, number)))
 
     def step(self) -> None:
-        """One round. Raises :class:`CrboostError` where the engine must end (lease lost, folder gone)."""
-        self._heartbeat()
-        if self.lease.late:
-            return
+        """One round. Raises :class:`LeaseLost` where the engine must end. A file that cannot be read or written now,
+        or a full disk, is said and passes: what was not done is done in a later round."""
+        try:
+            self._heartbeat()
+            if self.lease.late:
+                return
+            self._round()
+            self._trouble = ""
+        except LeaseLost:
+            raise
+        except (CrboostError, OSError) as error:
+            if str(error) != self._trouble:
+                sys.stderr.write(f"crboost: {error}\n")
+            self._trouble = str(error)
+            self.ledger.set_needs(self._needs())
+
+    def _round(self) -> None:
         self._take_requests()
         self._take_worker()
-        self._take_relion()
+        for instance in self.jobs.take():
+            self.plan.binding.set_folder(instance, self.root / self.ledger.job(instance).folder)
+            self.ledger.save()  # before anything is submitted into that folder
         for ended in self.attempts.follow():
             self._ended(ended)
         self._mark_running()
@@ -144,59 +228,101 @@ class Engine:
         self._judge()
         self._submit()
         self._use_worker()
-        self._update_jobs()
+        self.jobs.update()
         self._read_progress()
         self.ledger.set_needs(self._needs())
+        self.lease.check_if_unsure()
         self.ledger.save()
 
     def _heartbeat(self) -> None:
         now = time.monotonic()
         if now >= self._beat_due:
-            self.lease.beat()
             self._beat_due = now + HEARTBEAT_SECONDS
+            self.lease.beat()
 
     def _take_requests(self) -> None:
-        try:
-            status = self.paths.wanted.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-        except FileNotFoundError:
-            return
-        if stamp == self._wanted_stamp:
+        """Follow new requests. Where the project's files cannot be read now, the old plan holds until they can."""
+        stamp = _stamp(self.paths.wanted)
+        now = time.monotonic()
+        if stamp is None or (stamp == self._wanted_stamp and not (self._wanted_trouble and now >= self._wanted_due)):
             return
         self._wanted_stamp = stamp
-        handled = self.ledger.status.engine.request
-        new = [request for request in read_wanted(self.root).requests if request.number > handled]
-        if not new:
-            return
-        self._replan()
-        for request in new:
-            if request.kind in ONE_SHOT:
-                self._again(request)
+        try:
+            handled = self.ledger.status.engine.request
+            new = [request for request in read_wanted(self.root).requests if request.number > handled]
+            if new:
+                self._follow(new)
+            if self._wanted_trouble:  # the worker reads the same files
+                self._wanted_trouble = ""
+                self._gather_tries.clear()
+                self.gathering.dirty.update(self.plan.jobs)
+        except LeaseLost:
+            raise
+        except (CrboostError, OSError) as error:
+            self._wanted_trouble = str(error)
+            self._wanted_due = now + FILE_PAUSE_SECONDS
+
+    def _follow(self, new: list[Request]) -> None:
+        self._replan(read_sources(self.root, self.data, self._planned_version()))
+        again = [address for request in new if request.kind in ONE_SHOT for address in self._again(request)]
+        if self._undecide(again):
+            self._replan(read_sources(self.root, self.data, self._planned_version()))
+        for instance, key in again:
+            self._cancel_downstream(instance, key, "its input is made again")
         self.ledger.set_engine(request=new[-1].number)
 
-    def _again(self, request: Request) -> None:
-        """Retry what failed, was stopped or is stale; with ``redo`` also what is done."""
-        again = {TaskState.FAILED, TaskState.STOPPED, TaskState.STALE}
+    def _again(self, request: Request) -> list[Address]:
+        """Retry what failed, was stopped or is stale; with ``redo`` also what is done. The tasks that run again."""
+        states = {TaskState.FAILED, TaskState.STOPPED, TaskState.STALE}
         if request.kind == "redo":
-            again |= {TaskState.DONE, TaskState.EMPTY}
+            states |= {TaskState.DONE, TaskState.EMPTY}
         chosen = selection(request, self.plan.ancestors, self.plan.series)
-        instances = {instance for instance, _ in chosen} or set(request.jobs or ())
-        chosen += [
-            (instance, key)
-            for instance in instances
-            for key in self.plan.jobs[instance].cohorts
-            if request.series is None or key in request.series
-        ]
-        for instance in instances:
+        for instance in self.plan.jobs if request.jobs is None else request.jobs:
+            if instance in self.plan.jobs:
+                cohorts = self.plan.jobs[instance].cohorts
+                chosen += [(instance, key) for key in cohorts if request.series is None or key in request.series]
+        found: list[Address] = []
+        for instance in dict.fromkeys(instance for instance, _ in chosen):
+            keys = [key for name, key in chosen if name == instance]
             self.ledger.set_job(instance, paused="")
             self.streaks.succeeded(instance)
-        for instance, key in chosen:
-            verdict = self.readiness.judge(instance, key)
-            if verdict.state in again:
-                self._later.pop((instance, key), None)
-                self.ledger.set_task(instance, key, TaskState.WAITING, retries=0, fingerprint="")
-                self._cancel_downstream(instance, key, "its input is made again")
-                self._touch(instance, key)
+            if self.jobs.is_gone(instance):
+                self.ledger.set_job(instance, folder="")
+                self.plan.binding.folders.pop(instance, None)
+                keys, wanted = list(self.plan.jobs[instance].tasks), set(TaskState)
+            else:
+                wanted = states
+            mine = []
+            for key in keys:
+                verdict = self.readiness.judge(instance, key)
+                if verdict.state in wanted and not verdict.state.live and verdict.state != TaskState.EXCLUDED:
+                    self._later.pop((instance, key), None)
+                    self._longer.pop((instance, key), None)
+                    self.ledger.set_task(instance, key, TaskState.WAITING, retries=0, fingerprint="")
+                    self._touch(instance, key)
+                    mine.append((instance, key))
+            if mine:
+                self.jobs.again(instance, request.series)
+            found += mine
+        return found
+
+    def _undecide(self, again: Iterable[Address]) -> bool:
+        """Drop the automatic decisions that rest on what is made again: a calibration's, or a whole job's."""
+        addresses = set(again)
+        current = self.plan.binding.decisions
+        dropped = set()
+        for decision in current.values():
+            job = self.plan.jobs.get(decision.source)
+            if decision.by != "automatic" or job is None:
+                continue
+            mine = {key for instance, key in addresses if instance == job.id}
+            within = any(decision.key in needed for needed in job.decisions.values())
+            whole = mine and mine >= set(self.plan.series) - self.sources.excluded_series
+            if whole or (within and mine & set(job.cohorts)):
+                dropped.add(decision.key)
+        if dropped:
+            save_decisions(self.paths, {key: value for key, value in current.items() if key not in dropped})
+        return bool(dropped)
 
     def _cancel_downstream(self, instance: str, key: str, why: str) -> None:
         for name in self.plan.descendants(instance):
@@ -209,6 +335,7 @@ class Engine:
     def _touch(self, instance: str, key: str) -> None:
         """This task changed: judge it and what depends on it."""
         self._dirty.add((instance, key))
+        self.jobs.changed.add(instance)
         cohort = key.startswith(COHORT)
         own = self.plan.jobs[instance]
         if cohort:
@@ -227,41 +354,52 @@ class Engine:
         if answered is None:
             return
         request, answer = answered
-        if request["op"] == "internal":
-            if "error" in answer:
-                self.ledger.notice(str(answer["error"]))
-            return
         instance = request["instance"]
+        if request["op"] == "internal":
+            self.attempts.worker_answered((instance, task["key"]) for task in request["tasks"])
+            if "error" in answer:
+                self.ledger.notice(f"{instance}: {answer['error']}")
+            return
         if instance not in self.plan.jobs:
             return
         self.gathering.finished(instance)
+        self.jobs.changed.add(instance)
         if "error" in answer:
-            self.ledger.notice(f"{instance}: gathering failed: {answer['error']}")
-            self._gather_failed(instance, str(answer["error"]))
+            self._gather_failed(instance, str(answer["error"]), bool(answer.get("full")))
             return
-        job = self.ledger.job(instance)
+        self._decide([Decision(**{**made, "source": instance}) for made in answer["decisions"]])
+        self._gather_tries.pop(instance, None)
+        self.jobs.unread.pop(instance, None)
         good = {key: mark for key, mark in request["marks"].items() if key not in answer["problems"]}
         numbers = {key: value for key, value in answer["numbers"].items() if key in good}
+        if good:
+            self.streaks.succeeded(instance)
         self.ledger.gathered(instance, numbers, answer["notes"], good)
         for key, problem in answer["problems"].items():
-            if self.ledger.state(instance, key).good:
+            if self.ledger.knows(instance, key) and self.ledger.state(instance, key).good:
                 self._fail(instance, key, problem)
                 self._cancel_downstream(instance, key, "its input is broken")
         for key in answer["empty"]:
-            if self.ledger.state(instance, key) == TaskState.DONE:
+            if self.ledger.knows(instance, key) and self.ledger.state(instance, key) == TaskState.DONE:
                 self.ledger.set_task(instance, key, TaskState.EMPTY)
                 self._touch(instance, key)
         keys = [key for key in request["keys"] if key not in answer["problems"]]
-        self.gathering.wrote(instance, keys, bool(request["settled"]))
-        if answer["nodes"] and answer["nodes"] != self._nodes.get(instance):
-            self._nodes[instance] = answer["nodes"]
-            self._written_states.pop(instance, None)
-        job.notes.update(answer["notes"])
-        self._decide([Decision(**made) for made in answer["decisions"]])
+        self.gathering.wrote(instance, keys, bool(request["settled"]), answer["nodes"])
 
-    def _gather_failed(self, instance: str, sentence: str) -> None:
-        if not any(need.key == f"gather:{instance}" for need in self._problems):
-            self._problems.append(Need("problem", f"gather:{instance}", f"{instance}: {sentence}"))
+    def _gather_failed(self, instance: str, sentence: str, disk_full: bool) -> None:
+        """The job's tables could not be written at all: tried again a few times, and with the next task that ends."""
+        if disk_full:
+            self._fill_up(sentence)
+            self.gathering.put_off(instance, SPACE_SECONDS)
+            return
+        tries = self._gather_tries[instance] = self._gather_tries.get(instance, 0) + 1
+        if self.jobs.unread.get(instance) != sentence:
+            self.ledger.notice(f"{instance}: gathering failed: {sentence}")
+            self.jobs.unread[instance] = sentence
+        if tries < GATHER_TRIES:
+            self.gathering.put_off(instance, GATHER_PAUSE_SECONDS)
+        else:
+            self.gathering.dirty.discard(instance)
 
     def _decide(self, made: Iterable[Decision]) -> None:
         """Keep new decisions. What was decided stays; an open question may be answered by later evidence."""
@@ -283,16 +421,6 @@ class Engine:
         self.gathering.readiness = self.readiness
         self.gathering.dirty.update(self.plan.jobs)
 
-    def _take_relion(self) -> None:
-        for instance, kind, result, error in self.relion.results():
-            if error:
-                self.ledger.notice(f"{instance}: {error}")
-                self._problems.append(Need("problem", instance, error))
-            elif kind == "deploy" and instance in self.plan.jobs:
-                self.ledger.set_job(instance, folder=result, state=JobState.RUNNING.value)
-                self._written_states[instance] = JobState.SCHEDULED
-                self.plan.binding.set_folder(instance, self.root / result)
-
     def _ended(self, ended: Ended) -> None:
         live, state = ended.live, ended.state
         instance, key = live.instance, live.key
@@ -300,18 +428,21 @@ class Engine:
             return
         times = {} if state is None else {"started": float(state.start), "ended": float(state.end)}
         if ended.outcome == "done":
-            self.streaks.succeeded(instance)
             self.ledger.set_task(instance, key, TaskState.DONE, **times)
-        elif live.cancelled == "time limit":
-            self._fail(instance, key, f"time limit of {live.limit_seconds / 60:.0f} min reached", **times)
+            self.jobs.ended(instance, key, live.number, TaskState.DONE, "")
+        elif live.cancelled == TIME_LIMIT:
+            self._longer[(instance, key)] = self._longer.get((instance, key), 0) + 1
+            reason = f"time limit of {live.limit_seconds / 60:.3g} min reached"
+            self._try_again(ended, reason, self.sources.site.retries, 0.0, "with twice the time")
         elif live.cancelled == "stop":
             self.ledger.set_task(instance, key, TaskState.STOPPED, fingerprint="", cause="stopped on request", **times)
+            self.jobs.ended(instance, key, live.number, TaskState.STOPPED, "on request")
         elif live.cancelled or ended.outcome == "withdrawn":
             self.ledger.set_task(instance, key, TaskState.WAITING, fingerprint="")
         elif ended.outcome == "blocked":
-            self._try_again(ended, BLOCKED_RETRIES, BLOCKED_PAUSE_SECONDS)
+            self._try_again(ended, ended.reason, BLOCKED_RETRIES, BLOCKED_PAUSE_SECONDS)
         elif ended.outcome == "lost":
-            self._try_again(ended, LOST_RETRIES, 0.0)
+            self._try_again(ended, ended.reason, self.sources.site.retries, 0.0)
         elif ended.outcome == "stopped":
             self._fail(instance, key, state.reason if state and state.reason else "stopped from outside", **times)
         else:
@@ -319,22 +450,29 @@ class Engine:
             self._fail(instance, key, cause, **times)
         self._touch(instance, key)
 
-    def _try_again(self, ended: Ended, most: int, pause_seconds: float) -> None:
+    def _try_again(self, ended: Ended, reason: str, most: int, pause_seconds: float, how: str = "") -> None:
         """A passing trouble of the host or the file system: another attempt, a few times."""
         instance, key = ended.live.instance, ended.live.key
+        if not self._retried(instance, key, reason, most, pause_seconds, how):
+            self._fail(instance, key, reason)
+
+    def _retried(self, instance: str, key: str, reason: str, most: int, pause_seconds: float, how: str = "") -> bool:
         retries = self.ledger.job(instance).retries.get(key, 0)
         if retries >= most:
-            self._fail(instance, key, ended.reason)
-            return
-        self.ledger.notice(f"{instance} {key}: {ended.reason}; it is tried again")
+            return False
+        self.ledger.notice(f"{instance} {key}: {reason}; it is tried again{' ' + how if how else ''}")
         self.ledger.set_task(instance, key, TaskState.WAITING, fingerprint="", retries=retries + 1)
         self._later[(instance, key)] = time.monotonic() + pause_seconds * (retries + 1)
+        self._touch(instance, key)
+        return True
 
     def _fail(self, instance: str, key: str, cause: str, **fields: float) -> None:
-        self.ledger.set_task(instance, key, TaskState.FAILED, cause=cause, **fields)
+        self.ledger.set_task(instance, key, TaskState.FAILED, cause=cause, fingerprint="", **fields)
+        self.jobs.ended(instance, key, self.ledger.attempt(instance, key), TaskState.FAILED, cause)
         if self.streaks.failed(instance, cause, key) >= causes.PAUSE_AFTER and not self.ledger.job(instance).paused:
             sentence = f"paused after {causes.PAUSE_AFTER} failures of one cause: {cause}. Mend it, then retry."
             self.ledger.set_job(instance, paused=sentence)
+            self._notify(f"{instance} is {sentence}")
             self._dirty.update((instance, other) for other in self.plan.jobs[instance].tasks)
         self._touch(instance, key)
 
@@ -370,35 +508,37 @@ class Engine:
                     self._ready.add((instance, key))
                 else:
                     self._ready.discard((instance, key))
-                if verdict.state != before:
-                    fields = {"cause": verdict.why} if verdict.why else {}
-                    if verdict.choices:
-                        fields["choices"] = dict(verdict.choices)  # type: ignore[assignment]
+                choices = dict(verdict.choices or {})
+                chosen = self.ledger.job(instance).choices.get(key, {})
+                if verdict.state != before or (choices and choices != chosen):
+                    fields: dict[str, Any] = {"cause": verdict.why} if verdict.why else {}
+                    if choices:
+                        fields["choices"] = choices
                     self.ledger.set_task(instance, key, verdict.state, **fields)
                     self._touch(instance, key)
                     self._dirty.discard((instance, key))
 
     def _submit(self) -> None:
         """Submit what is ready: later steps first, so that a series flows through instead of queuing behind others."""
-        if not self._ready or self._problems_block():
+        if not (self._ready or self._space) or not self._space_left():
             return
         order = {instance: index for index, instance in enumerate(self.plan.jobs)}
         no_gpu = False
         now = time.monotonic()
         positions = self.ledger.status.positions
         for instance, key in sorted(self._ready, key=lambda a: (-order[a[0]], positions.get(a[1], -1))):
-            if self._later.get((instance, key), 0.0) > now or self._descendant_live(instance, key):
+            if self._later.get((instance, key), 0.0) > now or self._is_blocked(instance):
                 continue
-            job = self.ledger.job(instance)
-            if not job.folder:
-                self._deploy(instance)
+            if not self.ledger.job(instance).folder:
+                self.jobs.deploy(instance)
                 continue
-            kind = self._type(instance)
-            if kind.internal:
+            if self._descendant_live(instance, key):
+                continue
+            if self._type(instance).internal:
                 self._internal.append((instance, key))
                 self._ready.discard((instance, key))
                 continue
-            resources = task_resources(self.sources.site, self.sources.project, self.plan.jobs[instance].bound)
+            resources = self._resources_of(instance)
             if no_gpu and resources.gpus:
                 continue
             slots = self.attempts.submitter.slots
@@ -410,18 +550,36 @@ class Engine:
                     continue
                 break
             try:
-                self._start(instance, key, held, resources.minutes)
-            except CrboostError as error:
+                self._try_start(instance, key, held, resources.minutes)
+            finally:
                 held.release()
+
+    def _try_start(self, instance: str, key: str, held: Held, minutes: int) -> None:
+        """Start a task. What is wrong with it alone is its failure; a full disk stops everybody and passes."""
+        if self.jobs.is_gone(instance):
+            self.jobs.gone(instance)
+            return
+        try:
+            self._start(instance, key, held, minutes)
+        except LeaseLost:
+            raise
+        except (CrboostError, OSError) as error:
+            if disk_is_full(error):
+                self._fill_up(str(error))
+                raise
+            passing = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+            if not (passing and self._retried(instance, key, str(error), FILE_RETRIES, FILE_PAUSE_SECONDS)):
                 self._fail(instance, key, str(error))
-                self._ready.discard((instance, key))
+        except Exception as error:  # a job type that chokes on one series must not stop the others
+            sys.excepthook(type(error), error, error.__traceback__)
+            self._fail(instance, key, f"a defect in crboost ({type(error).__name__}: {error}); see .crboost/engine.log")
+        self._ready.discard((instance, key))
 
     def _start(self, instance: str, key: str, held: Held, minutes: int) -> None:
-        job = self.ledger.job(instance)
-        folder = self.root / job.folder
+        folder = self.root / self.ledger.job(instance).folder
         number = self.attempts.next_number(folder, key, self.ledger.attempt(instance, key))
         paths = AttemptPaths(folder, key, number)
-        cohort = self._cohort_of(instance, key)
+        cohort = self.readiness.judge(instance, key).cohort if key.startswith(COHORT) else ()
         work, text = script_of(
             self.plan,
             self.table,
@@ -433,20 +591,43 @@ class Engine:
             self.readiness.choices(instance, key),
             cohort,
         )
-        if self.ledger.attempt(instance, key) and number > 1:
-            move_products(self.paths, work, paths)
+        self.lease.check()
+        move_products(self.paths, work, paths)
         paths.folder.mkdir(parents=True, exist_ok=True)
         replace_text(paths.script, text)
-        self.lease.check()
-        self.attempts.submit(instance, paths, held, {}, minutes * 60.0)
-        fields: dict[str, object] = {"attempt": number, "fingerprint": self._expected(instance, key, cohort)}
+        facts: dict[str, Any] = {"fingerprint": self._expected(instance, key, cohort)}
         if cohort:
-            fields["cohort"] = list(cohort)
-        self.ledger.set_task(instance, key, TaskState.QUEUED, **fields)
-        self._ready.discard((instance, key))
+            facts["cohort"] = list(cohort)
+        limit_seconds = minutes * 60.0 * 2 ** self._longer.get((instance, key), 0)
+        self.attempts.submit(instance, paths, held, limit_seconds, facts)
+        self._worked = True
+        self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, **facts)
 
-    def _cohort_of(self, instance: str, key: str) -> tuple[str, ...]:
-        return self.readiness.judge(instance, key).cohort if key.startswith(COHORT) else ()
+    def _resources_of(self, instance: str) -> TaskResources:
+        if instance not in self._resources:
+            bound = self.plan.jobs[instance].bound
+            self._resources[instance] = task_resources(self.sources.site, self.sources.project, bound)
+        return self._resources[instance]
+
+    def _space_left(self) -> bool:
+        """Whether there is more free space than the site's limit, looked at every few seconds."""
+        now = time.monotonic()
+        if now >= self._space_due:
+            self._space_due = now + SPACE_SECONDS
+            least_gb = self.sources.site.min_free_gb
+            free_gb = shutil.disk_usage(self.root).free / 1e9
+            self._space = ""
+            if free_gb < least_gb:
+                self._space = (
+                    f"only {free_gb:.1f} GB are free on this project's disk, the limit is {least_gb:g} GB: nothing new "
+                    f"is started until there is more."
+                )
+        return not self._space
+
+    def _fill_up(self, sentence: str) -> None:
+        """The disk or the quota is full: nothing is started for a while, then it is tried again."""
+        self._space = f"{sentence} Nothing new is started until there is space."
+        self._space_due = time.monotonic() + SPACE_SECONDS
 
     def _expected(self, instance: str, key: str, cohort: tuple[str, ...] = ()) -> str:
         return self.plan.expected(instance, key, self.readiness.choices(instance, key), cohort)
@@ -457,81 +638,44 @@ class Engine:
             return False
         return any((name, key) in self.attempts.live for name in self.plan.descendants(instance))
 
-    def _deploy(self, instance: str) -> None:
-        if instance in self.relion.deploying:
-            return
-        bound = self.plan.jobs[instance].bound
-        inputs: dict[str, str] = {}
-        for names in bound.inputs.values():
-            for name in names:
-                producer = self.ledger.job(name)
-                file, label = self._type(name).main_output
-                if producer.folder and file:
-                    inputs[f"{producer.folder}/{file}"] = label
-        job = self.plan.binding.job_context(instance)
-        contexts = [self.plan.binding.series_context(instance, key) for key in self.plan.series]
-        options = relion_options(self.data, bound, bound.job_type.relion_options(job, contexts), inputs)
-        self.relion.deploy(instance, bound.job_type.relion_label, bound.job_type.relion_folder, options, inputs)
-
     def _use_worker(self) -> None:
         """Give the worker its next piece of work: internal tasks first, then gathering."""
         if self.worker.busy:
             return
         folders = {job.id: job.folder for job in self.ledger.status.jobs if job.folder}
-        common = {"version": self.sources.version, "folders": folders}
+        common: Mapping[str, object] = {"version": self.sources.version, "folders": folders}
         if self._internal:
+            worker = self.worker.start()
             instance = self._internal[0][0]
             batch = [address for address in self._internal if address[0] == instance][:INTERNAL_BATCH]
-            self._internal = [address for address in self._internal if address not in set(batch)]
-            self.worker.ask({"op": "internal", "instance": instance, "tasks": self._begin_internal(batch), **common})
+            taken = set(batch)
+            self._internal = [address for address in self._internal if address not in taken]
+            tasks = self._begin_internal(batch, worker)
+            self.worker.ask({"op": "internal", "instance": instance, "tasks": tasks, **common}, again=False)
             return
+        before = set(self.gathering.dirty)
         request = self.gathering.next_request()
+        self.jobs.changed |= before - self.gathering.dirty
         if request is not None:
-            self.worker.ask({**request, **common})
+            self.worker.ask({**request, **common}, again=True)
 
-    def _begin_internal(self, batch: list[tuple[str, str]]) -> list[dict[str, object]]:
+    def _begin_internal(self, batch: list[Address], worker: int) -> list[dict[str, object]]:
         tasks: list[dict[str, object]] = []
-        worker = self.worker.start()
         for instance, key in batch:
             if self.readiness.judge(instance, key).state != TaskState.READY:
                 continue
+            if self.jobs.is_gone(instance):
+                self.jobs.gone(instance)
+                self._ready.add((instance, key))
+                continue
             folder = self.root / self.ledger.job(instance).folder
             number = self.attempts.next_number(folder, key, self.ledger.attempt(instance, key))
-            paths = AttemptPaths(folder, key, number)
-            paths.folder.mkdir(parents=True, exist_ok=True)
-            live = self.attempts.hand_to_worker(instance, paths, worker)
-            self.ledger.set_task(
-                instance, key, TaskState.QUEUED, attempt=number, fingerprint=self._expected(instance, key)
-            )
+            live = self.attempts.hand_to_worker(instance, AttemptPaths(folder, key, number), worker)
+            fingerprint = self._expected(instance, key)
+            self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, fingerprint=fingerprint)
             choices = self.readiness.choices(instance, key)
             tasks.append({"key": key, "attempt": number, "job": live.token, "choices": choices})
-        self.ledger.save()
         return tasks
-
-    def _update_jobs(self) -> None:
-        """The state of each job as a whole, in the ledger and in RELION's files."""
-        for instance in self.plan.jobs:
-            job = self.ledger.job(instance)
-            if not job.folder:
-                continue
-            state = self._job_state(instance)
-            if state.value != job.state:
-                self.ledger.set_job(instance, state=state.value)
-            if self._written_states.get(instance) != state:
-                self._written_states[instance] = state
-                self.relion.set_state(instance, job.folder, state, self._nodes.get(instance, {}))
-
-    def _job_state(self, instance: str) -> JobState:
-        counts = self.ledger.job(instance).count()
-        total = sum(counts.values()) - counts[TaskState.EXCLUDED]
-        good = counts[TaskState.DONE] + counts[TaskState.EMPTY] + counts[TaskState.STALE]
-        unsettled = sum(number for state, number in counts.items() if not state.settled)
-        if unsettled or not self.gathering.complete(instance):
-            return JobState.RUNNING
-        if counts[TaskState.STOPPED]:
-            return JobState.ABORTED
-        needed = max(1, self._type(instance).policy.done_fraction * total)
-        return JobState.SUCCEEDED if good >= needed else JobState.FAILED
 
     def _read_progress(self) -> None:
         now = time.monotonic()
@@ -546,7 +690,13 @@ class Engine:
                     self.ledger.set_task(instance, key, TaskState.RUNNING, progress=round(progress, 3))
 
     def _needs(self) -> list[Need]:
-        needs = list(self._problems)
+        needs = [*self._problems, *self.jobs.needs()]
+        if self._wanted_trouble:
+            needs.append(Need("problem", "wanted", f"New requests cannot be followed: {self._wanted_trouble}"))
+        if self._space:
+            needs.append(Need("space", "", self._space))
+        elif self._trouble:
+            needs.append(Need("problem", "engine", self._trouble))
         needs += [
             Need("decision", decision.key, decision.evidence)
             for decision in self.plan.binding.decisions.values()
@@ -555,8 +705,16 @@ class Engine:
         needs += [Need("paused", job.id, f"{job.id} is {job.paused}") for job in self.ledger.status.jobs if job.paused]
         return needs
 
-    def _problems_block(self) -> bool:
-        return any(need.kind == "problem" and not need.key.startswith("gather:") for need in self._problems)
+    def _notify(self, sentence: str) -> None:
+        notify(self.sources.site.notify, self.root, self.ledger.status.name, sentence)
+
+    def _is_blocked(self, instance: str) -> bool:
+        """Whether only a person can make it possible to start something in this job."""
+        return instance in self._blocked or self.jobs.blocks(instance)
+
+    def _waiting(self) -> list[Address]:
+        """Tasks that are ready and that nobody but the engine can bring forward."""
+        return [address for address in self._ready if not self._is_blocked(address[0])]
 
     def _type(self, instance: str) -> JobType[Any]:
         return self.plan.jobs[instance].bound.job_type
@@ -565,6 +723,8 @@ class Engine:
         """Seconds until the next step is needed although nothing wakes the engine."""
         now = time.monotonic()
         times = [self._beat_due, now + HEARTBEAT_SECONDS]
+        if self._trouble:
+            return TROUBLE_SECONDS
         if self.ledger.unsaved:
             times.append(now + 0.5)
         if self.attempts.uncertain:
@@ -573,36 +733,57 @@ class Engine:
             times.append(self._progress_due)
         if not self.worker.busy and (waits := self.gathering.waits_until()) is not None:
             times.append(waits)
+        if (again := self.jobs.again_at()) is not None:
+            times.append(again)
+        if self._wanted_trouble:
+            times.append(self._wanted_due)
         times.extend(self._later[address] for address in self._ready if address in self._later)
-        if self._ready and not self._problems_block():
-            times.append(now + 1.0)
+        if self._waiting():
+            times.append(self._space_due if self._space else now + 1.0)
         return max(0.0, min(times) - now)
 
     @property
-    def internal_waiting(self) -> bool:
-        """Whether there is work for the worker that it has not begun."""
-        return bool(self._internal)
+    def passing(self) -> bool:
+        """Whether there is work under way beside the tasks: one pass (``--once``) waits for it."""
+        return bool(
+            self._internal
+            or self.worker.busy
+            or self.relion.busy
+            or self.gathering.dirty
+            or self.attempts.cancelling
+            or any(live.worker or live.cancelled for live in self.attempts.live.values())
+        )
 
     def idle(self) -> bool:
         """Whether actual equals wanted, as far as the engine can bring it about."""
-        waiting = bool(self._ready) and not self._problems_block()
         return not (
-            waiting
+            self._dirty
+            or self._waiting()
             or self.attempts.live
             or self._internal
             or self.worker.busy
             or self.relion.busy
+            or self.jobs.again_at() is not None
             or self.gathering.dirty
+            or self._trouble
         )
 
-    def finish(self) -> bool:
+    def finish(self, *, anyway: bool = False) -> bool:
         """End in order, unless a request came in this moment. Running local tasks are left to themselves."""
         with project_lock(self.root):
-            if self.idle() and self._requests_waiting():
+            if not anyway and not self._wanted_trouble and self._requests_waiting():
                 return False
+            self.lease.check()
             self.ledger.set_engine(state="ended")
-            self.ledger.save(force=True)
-            self.lease.release()
+            try:
+                self.ledger.save(force=True)
+                self.lease.release()
+            except (CrboostError, OSError):
+                self.ledger.set_engine(state="running")
+                raise
+        sentence = end_sentence(self.ledger.status)
+        if sentence and (self._worked or self.ledger.status.outcome() != self._outcome):
+            self._notify(sentence)
         self.close()
         return True
 
@@ -614,3 +795,16 @@ class Engine:
         self.worker.close()
         self.relion.close()
         self.attempts.close()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells that a file was replaced. Opened, because what ``stat`` says on a network file system may be old."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        return status.st_mtime_ns, status.st_ino
+    finally:
+        os.close(descriptor)

@@ -59,17 +59,25 @@ class EventLog:
     def flush(self) -> None:
         if not self._lines:
             return
-        lines, self._lines = self._lines, []
+        lines = self._lines
         data = ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
         if self._file is None or self._bytes > ROTATE_BYTES:
             self._file = self.folder / f"{self.last - len(lines) + 1:012d}.jsonl"
             self._bytes = 0
             self._drop_old()
         try:
-            with open(self._file, "ab") as stream:
-                stream.write(data)
+            with open(self._file, "ab", buffering=0) as stream:
+                end = stream.tell()
+                try:
+                    left = memoryview(data)
+                    while left:
+                        left = left[stream.write(left) :]
+                except OSError:
+                    stream.truncate(end)  # a full disk: the same lines come whole, when there is space
+                    raise
         except OSError as error:
             raise write_error(self._file, error) from error
+        self._lines = []
         self._bytes += len(data)
 
     def _drop_old(self) -> None:

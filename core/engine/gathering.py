@@ -7,6 +7,9 @@ mark of a reading names everything it rests on, so a changed decision or a repea
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.engine.binding import digest
@@ -18,86 +21,115 @@ from core.jobs._task import COHORT
 
 PAUSE_SECONDS = 0.5
 BATCH = 200
+_FINISHED = frozenset((TaskState.DONE.value, TaskState.EMPTY.value))
+
+
+@dataclass(slots=True)
+class _Marks:
+    """The marks of one job's tasks. ``version`` grows with every change of them or of what has been gathered."""
+
+    marks: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, list[Any]] = field(default_factory=dict)
+    made_from: tuple[Any, ...] = ()
+    version: int = 0
 
 
 class Gathering:
-    """Decides what the worker should read next. ``tables``: what each job's written tables hold."""
+    """Decides what the worker should read next.
+
+    Thousands of tasks are looked at after each that ends, so marks are kept and only made anew where what they rest on
+    has changed.
+    """
 
     def __init__(self, plan: Plan, ledger: Ledger, readiness: Readiness) -> None:
         self.plan = plan
         self.ledger = ledger
         self.readiness = readiness
-        self.tables: dict[str, str] = {}
         self.dirty: set[str] = set(plan.jobs)
         self._ended: dict[str, float] = {}
-        self._marks: dict[tuple[str, str], str | None] = {}
+        self._marks = {instance: _Marks() for instance in plan.jobs}
 
     def next_request(self) -> dict[str, Any] | None:
         """The most urgent gather as a worker request, None where nothing is to be gathered now."""
         now = time.monotonic()
-        self._marks.clear()
-        for instance in list(self.plan.jobs):
+        for instance in list(self.plan.jobs) if self.dirty else ():
+            marks = self.marks(instance)
             if instance not in self.dirty or now - self._ended.get(instance, 0.0) < PAUSE_SECONDS:
                 continue
-            request = self._request(instance)
+            request = self._request(instance, marks)
             if request is not None:
                 return request
             self.dirty.discard(instance)
         return None
 
-    def _request(self, instance: str) -> dict[str, Any] | None:
+    def _request(self, instance: str, marks: Mapping[str, str]) -> dict[str, Any] | None:
         job = self.ledger.job(instance)
         if not job.folder:
             return None
-        keys: dict[str, dict[str, str] | None] = {}
-        marks: dict[str, str] = {}
+        keys: list[str] = []
+        included: list[str] = []
         items: list[dict[str, Any]] = []
         for key, character in zip(self.ledger.status.keys(job), job.states, strict=True):
-            if character not in (TaskState.DONE.value, TaskState.EMPTY.value):
+            if character not in _FINISHED or key not in marks:
                 continue
-            mark = self.mark(instance, key)
-            if mark is None:
+            if job.gathered.get(key) == marks[key]:
+                keys.append(key)
+            elif len(items) < BATCH:
+                items.append({"key": key, "mark": marks[key]})
+            else:
                 continue
-            marks[key] = mark
-            keys[key] = self.readiness.choices(instance, key)
-            if job.gathered.get(key) != mark and len(items) < BATCH:
-                items.append({"key": key, "mark": mark})
-        settled = all(TaskState(character).settled for character in job.states)
-        table = digest([settled, [[key, marks[key]] for key in keys if job.gathered.get(key) == marks[key]]])
-        if not items and (self.tables.get(instance) == table or not keys):
+            included.append(key)
+        settled = all(state.settled for state in job.count())
+        table = digest([settled, [[key, marks[key]] for key in keys]])
+        if not items and (job.tables == table or not keys):
             return None
-        done = {key for key in keys if job.gathered.get(key) == marks[key]} | {item["key"] for item in items}
         return {
             "op": "gather",
             "instance": instance,
-            "keys": {key: keys[key] for key in keys if key in done},
+            "keys": {key: self.readiness.choices(instance, key) for key in included},
             "items": items,
             "settled": settled,
             "marks": {item["key"]: item["mark"] for item in items},
         }
 
-    def mark(self, instance: str, key: str) -> str | None:
-        """What a reading of this task rests on; None while a producer has not been gathered."""
-        if (instance, key) not in self._marks:
-            self._marks[(instance, key)] = self._mark(instance, key)
-        return self._marks[(instance, key)]
+    def marks(self, instance: str) -> Mapping[str, str]:
+        """What a reading of each task rests on, by key; none while a producer has not been gathered. To be asked for
+        in the order of the plan: it looks at the producers' as they were last."""
+        job, known = self.ledger.job(instance), self._marks[instance]
+        bound = self.plan.jobs[instance].bound
+        names = {name for names in bound.inputs.values() for name in names}
+        versions = [self._marks[name].version for name in sorted(names)]
+        decisions = [
+            [name, decision.value]
+            for name, decision in sorted(self.plan.binding.decisions.items())
+            if name.split(":")[0] in bound.job_type.gather_decisions and decision.state == "decided"
+        ]
+        made_from = (job.attempts, job.fingerprints, job.choices, job.gathered, decisions, versions)
+        if known.made_from == made_from:
+            return known.marks
+        known.made_from = tuple(map(copy, made_from))
+        known.version += 1
+        before, known.parts = known.parts, {}
+        columns = zip(self.ledger.status.keys(job), job.attempts, job.fingerprints, strict=True)
+        for key, attempt, fingerprint in columns:
+            upstream = [] if key.startswith(COHORT) else self._upstream(instance, key)
+            if not attempt or upstream is None:
+                known.marks.pop(key, None)
+                continue
+            parts = known.parts[key] = [attempt, fingerprint, *upstream, *decisions]
+            if parts != before.get(key):
+                known.marks[key] = digest(parts)
+        return known.marks
 
-    def _mark(self, instance: str, key: str) -> str | None:
-        planned = self.plan.jobs[instance]
-        parts: list[Any] = [self.ledger.attempt(instance, key), self.ledger.fingerprint(instance, key)]
-        if not key.startswith(COHORT):
-            for name in self.plan.producers(instance, key, self.readiness.choices(instance, key)):
-                upstream = self.ledger.job(name).gathered.get(key)
-                if upstream is None or upstream != self.mark(name, key):
-                    return None
-                parts.append(upstream)
-        for kind in planned.bound.job_type.gather_decisions:
-            parts.extend(
-                [name, decision.value]
-                for name, decision in sorted(self.plan.binding.decisions.items())
-                if name.split(":")[0] == kind and decision.state == "decided"
-            )
-        return digest(parts)
+    def _upstream(self, instance: str, key: str) -> list[str] | None:
+        """The marks of the producers' readings, None where one of them is still to be read."""
+        found = []
+        for name in self.plan.producers(instance, key, self.readiness.choices(instance, key)):
+            gathered = self.ledger.job(name).gathered.get(key)
+            if gathered is None or gathered != self._marks[name].marks.get(key):
+                return None
+            found.append(gathered)
+        return found
 
     def finished(self, instance: str) -> None:
         """A gather of this job has been answered; what ended meanwhile joins the next one."""
@@ -105,10 +137,15 @@ class Gathering:
         self.dirty.add(instance)
         self.dirty.update(self.plan.descendants(instance))
 
-    def wrote(self, instance: str, keys: list[str], settled: bool) -> None:
+    def wrote(self, instance: str, keys: Sequence[str], settled: bool, nodes: Mapping[str, str]) -> None:
         """The job's tables hold these tasks now, and were written when it was settled, or not."""
         marks = self.ledger.job(instance).gathered
-        self.tables[instance] = digest([settled, [[key, marks.get(key)] for key in keys]])
+        tables = digest([settled, [[key, marks.get(key)] for key in keys]])
+        self.ledger.set_job(instance, tables=tables, nodes=dict(nodes))
+
+    def put_off(self, instance: str, seconds: float) -> None:
+        """Read this job again after a while."""
+        self._ended[instance] = time.monotonic() + seconds - PAUSE_SECONDS
 
     def waits_until(self) -> float | None:
         """When the next gather may begin (monotonic clock), None where none is waited for."""

@@ -23,6 +23,11 @@ HEARTBEAT_SECONDS = 5.0
 LOOKS = 5
 LOOK_SECONDS = 4.0
 LATE_SECONDS = 60.0
+UNSURE_SECONDS = 15.0
+
+
+class LeaseLost(ConflictError):
+    """The project is another engine's, or gone: this one ends and touches nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,22 @@ class Lease:
     released: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an observer saw. ``lease`` is None where there is none, or a damaged one."""
+
+    text: str
+    lease: Lease | None
+    alive: bool
+
+
 def read_lease(path: Path) -> Lease | None:
     """The lease as it stands, None where there never was one."""
-    if not path.exists():
-        return None
-    try:
-        return Lease(**json.loads(read_text(path)))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"is damaged ({error}): move it away if no engine runs for this project.", path) from error
+    text = _text(path)
+    lease = _parse(text)
+    if text and lease is None:
+        raise InputError("is damaged: an engine that runs mends it within seconds, the next one replaces it.", path)
+    return lease
 
 
 def is_alive(lease: Lease | None) -> bool | None:
@@ -59,21 +72,21 @@ def is_alive(lease: Lease | None) -> bool | None:
     return lease.boot == boot_id() and process_start(lease.pid) == lease.pid_start
 
 
-def watch_until_known(path: Path) -> bool:
-    """Whether the engine of another host lives, by looking at its heartbeat for up to 20 s."""
-    first = read_lease(path)
-    known = is_alive(first)
-    if known is not None:
-        return known
-    assert first is not None
-    for _ in range(LOOKS):
-        time.sleep(LOOK_SECONDS)
-        later = read_lease(path)
-        if later is None or later.released:
-            return False
-        if (later.epoch, later.beat) != (first.epoch, first.beat):
-            return True
-    return False
+def watch_until_known(path: Path) -> Seen:
+    """Look whether an engine lives: at the heartbeat of one on another host, or at a damaged lease (which a living
+    engine mends), for up to 20 s."""
+    first = _text(path)
+    for look in range(LOOKS + 1):
+        if look:
+            time.sleep(LOOK_SECONDS)
+        text = _text(path)
+        lease = _parse(text)
+        known = None if text and lease is None else is_alive(lease)
+        if known is None and lease is not None and text != first:
+            known = True
+        if known is not None:
+            return Seen(text, lease, known)
+    return Seen(text, lease, False)
 
 
 class HeldLease:
@@ -87,16 +100,15 @@ class HeldLease:
     @classmethod
     def take(cls, paths: ProjectPaths, version: str) -> HeldLease:
         """Take the lease. Raises :class:`ConflictError` while another engine lives."""
-        if watch_until_known(paths.lease):
-            other = read_lease(paths.lease)
-            assert other is not None
+        seen = watch_until_known(paths.lease)
+        if seen.alive and seen.lease is not None:
             raise ConflictError(
-                f"An engine already runs for this project: process {other.pid} of {other.user} on {other.host}.",
+                f"An engine already runs for this project: process {seen.lease.pid} of {seen.lease.user} "
+                f"on {seen.lease.host}.",
                 paths.root,
             )
         with project_lock(paths.root):
-            other = read_lease(paths.lease)
-            if is_alive(other):
+            if _text(paths.lease) != seen.text:
                 raise ConflictError("Another engine has just started for this project.", paths.root)
             lease = Lease(
                 socket.gethostname(),
@@ -104,7 +116,7 @@ class HeldLease:
                 process_start(os.getpid()),
                 boot_id(),
                 version,
-                1 if other is None else other.epoch + 1,
+                1 if seen.lease is None else seen.lease.epoch + 1,
                 0,
                 user(),
             )
@@ -112,17 +124,26 @@ class HeldLease:
         return cls(paths, lease)
 
     def beat(self) -> None:
-        """Renew the heartbeat; to be called every few seconds."""
+        """Renew the heartbeat; to be called every few seconds. A damaged lease is written anew: an observer waits
+        longer than a heartbeat before it takes one."""
         self.check()
         self.lease = Lease(**{**asdict(self.lease), "beat": self.lease.beat + 1})
         replace_text(self.paths.lease, json.dumps(asdict(self.lease)))
         self._beaten = time.monotonic()
 
     def check(self) -> None:
-        """Raises :class:`ConflictError` where the lease is no longer ours."""
-        current = read_lease(self.paths.lease)
-        if current is None or current.epoch != self.lease.epoch or current.pid != self.lease.pid:
-            raise ConflictError("Another engine has taken over this project; this one ends.", self.paths.root)
+        """Raises :class:`LeaseLost` where the lease is no longer ours."""
+        text = _text(self.paths.lease)
+        if not text:
+            raise LeaseLost("The project folder or its lease is gone; this engine ends.", self.paths.root)
+        current = _parse(text)
+        if current is not None and _holder(current) != _holder(self.lease):
+            raise LeaseLost("Another engine has taken over this project; this one ends.", self.paths.root)
+
+    def check_if_unsure(self) -> None:
+        """:meth:`check` where this process may have been stopped for a while since its last heartbeat."""
+        if time.monotonic() - self._beaten > UNSURE_SECONDS:
+            self.check()
 
     @property
     def late(self) -> bool:
@@ -133,3 +154,23 @@ class HeldLease:
         """Give the lease back. The caller holds the project's lock."""
         self.check()
         replace_text(self.paths.lease, json.dumps({**asdict(self.lease), "released": True}))
+
+
+def _holder(lease: Lease) -> tuple[object, ...]:
+    return lease.host, lease.pid, lease.pid_start, lease.epoch
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return ""
+        raise
+
+
+def _parse(text: str) -> Lease | None:
+    try:
+        return Lease(**json.loads(text))
+    except (ValueError, TypeError):
+        return None

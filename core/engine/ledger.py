@@ -16,6 +16,8 @@ from core.engine.status import JobStatus, Need, Status, load_snapshot, position,
 from core.project.layout import ProjectPaths
 
 SAVE_SECONDS = 2.0
+SAVE_SHARE = 0.03
+"""At most this part of the time goes into snapshots: those of 16,000 tasks are written every three seconds or so."""
 
 
 class Ledger:
@@ -31,7 +33,7 @@ class Ledger:
         self.log = EventLog(paths.events, max(reader.number, self.status.event))
         self._index: dict[str, JobStatus] = {job.id: job for job in self.status.jobs}
         self._changed = True
-        self._saved = 0.0
+        self._save_due = 0.0
 
     def adopt(self, plan: Plan, name: str, rehearsal: bool) -> None:
         """Bring the columns in line with the plan: tasks that are new begin as waiting, those that are gone leave."""
@@ -41,7 +43,7 @@ class Ledger:
         for planned in plan.jobs.values():
             before = self._index.get(planned.id)
             kind = planned.bound.job_type
-            job = JobStatus(planned.id, kind.name, kind.title, cohorts=planned.cohorts)
+            job = JobStatus(planned.id, kind.name, kind.title, cohorts=list(planned.cohorts))
             keys = series + job.cohorts
             if before is None:
                 job.states = [TaskState.WAITING.value] * len(keys)
@@ -52,6 +54,7 @@ class Ledger:
             else:
                 where = [position(old, before, key) for key in keys]
                 job.folder, job.state, job.paused = before.folder, before.state, before.paused
+                job.tables, job.nodes = before.tables, before.nodes
                 job.states = [TaskState.WAITING.value if i is None else before.states[i] for i in where]
                 job.attempts = [0 if i is None else before.attempts[i] for i in where]
                 job.fingerprints = ["" if i is None else before.fingerprints[i] for i in where]
@@ -77,7 +80,6 @@ class Ledger:
         self._index = {job.id: job for job in jobs}
         self.status.engine.plan_version = plan.version
         self._changed = True
-        self.save(force=True)
 
     def job(self, instance: str) -> JobStatus:
         return self._index[instance]
@@ -106,7 +108,7 @@ class Ledger:
         self._record("task", job=instance, key=key, state=state.value, **fields)
 
     def set_job(self, instance: str, **fields: Any) -> None:
-        """Change ``folder``, ``state`` or ``paused`` of one job."""
+        """Change ``folder``, ``state``, ``paused``, ``tables`` or ``nodes`` of one job."""
         self._record("job", job=instance, **fields)
 
     def set_needs(self, needs: Sequence[Need]) -> None:
@@ -125,12 +127,13 @@ class Ledger:
         self._record("gathered", job=instance, numbers=numbers, notes=notes, gathered=marks)
 
     def save(self, *, force: bool = False) -> None:
-        """Write what changed: events at once, the snapshot at most every two seconds."""
+        """Write what changed: events at once, the snapshot every two seconds or more (see :data:`SAVE_SHARE`)."""
         self.log.flush()
         now = time.monotonic()
-        if self._changed and (force or now - self._saved >= SAVE_SECONDS):
+        if self._changed and (force or now >= self._save_due):
             save_status(self.paths, self.status)
-            self._saved = now
+            taken = time.monotonic() - now
+            self._save_due = now + max(SAVE_SECONDS, taken / SAVE_SHARE)
             self._changed = False
 
     @property

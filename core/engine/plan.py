@@ -28,14 +28,11 @@ class PlannedJob:
     tasks: dict[str, TaskDeclaration]
     decisions: dict[str, tuple[str, ...]]
     own: dict[str, str]
+    cohorts: list[str]
 
     @property
     def id(self) -> str:
         return self.bound.id
-
-    @property
-    def cohorts(self) -> list[str]:
-        return [key for key in self.tasks if key.startswith(COHORT)]
 
 
 class Plan:
@@ -65,7 +62,7 @@ class Plan:
             tasks[key] = declaration
             if not key.startswith(COHORT):
                 own[key] = self.binding.own_fingerprint(bound.id, key, decisions[key])
-        return PlannedJob(bound, tasks, decisions, own)
+        return PlannedJob(bound, tasks, decisions, own, [key for key in tasks if key.startswith(COHORT)])
 
     def redecide(self, decisions: Mapping[str, Decision]) -> None:
         """Follow decisions that were made since: they enter the fingerprints of the tasks that need them."""

@@ -15,6 +15,8 @@ from core.engine.states import TaskState
 from core.engine.wishes import Wish, Wishes
 from core.jobs._task import COHORT
 
+_WITH_PRODUCTS = (TaskState.DONE, TaskState.EMPTY, TaskState.STALE, TaskState.EXCLUDED)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -42,7 +44,8 @@ class Readiness:
             return Verdict(state)
         if key in self.excluded:
             return Verdict(TaskState.EXCLUDED)
-        if state in (TaskState.DONE, TaskState.EMPTY, TaskState.STALE) and self.ledger.fingerprint(instance, key):
+        # Only what is done, or was before it was excluded, has a fingerprint.
+        if state in _WITH_PRODUCTS and self.ledger.fingerprint(instance, key):
             return self._finished(instance, key, state)
         wish = self.wishes.of(instance, key)
         if state == TaskState.FAILED:
@@ -64,7 +67,7 @@ class Readiness:
         expected = self.plan.expected(instance, key, self.choices(instance, key), tuple(job.cohort_series.get(key, ())))
         if expected != self.ledger.fingerprint(instance, key):
             return Verdict(TaskState.STALE, "its parameters, data or inputs changed since it ran")
-        return Verdict(TaskState.DONE if state == TaskState.STALE else state)
+        return Verdict(TaskState.EMPTY if state == TaskState.EMPTY else TaskState.DONE)
 
     def choices(self, instance: str, key: str) -> dict[str, str] | None:
         """Every recorded choice of producers of this series at this instance and upstream of it."""

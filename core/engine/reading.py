@@ -39,12 +39,20 @@ class StatusFollower:
                 self.status.apply(event)
         planned = any(event.kind == "engine" and "plan_version" in event.fields for event in found)
         if self._reader.gap or planned or self._columns_changed(found):
-            snapshot = load_snapshot(self.paths)
-            if snapshot is not None and snapshot.event >= self.status.event:
-                self.status = snapshot
-            self._reader.gap = False
+            self._reload()
         self._check_engine()
         return found
+
+    def _reload(self) -> None:
+        """The snapshot with the events after it: while a run begins, it is older than the events that were read."""
+        snapshot = load_snapshot(self.paths)
+        if snapshot is not None:
+            self._reader = EventReader(self.paths.events, snapshot.event)
+            while events := self._reader.read():
+                for event in events:
+                    snapshot.apply(event)
+            self.status = snapshot
+        self._reader.gap = False
 
     def _columns_changed(self, events: list[Event]) -> bool:
         known = {job.id for job in self.status.jobs}

@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.dataset.registry import load_registry
 from core.engine.plan import Plan, make_plan
 from core.errors import InputError
-from core.project.file import ensure_version
+from core.jobs._task import COHORT
+from core.project.file import ensure_version, load
 from core.project.layout import ProjectPaths
 from core.project.wanted import Kind, Request, add_request
 
@@ -45,7 +47,18 @@ def redo(root: Path, data: Path, *, jobs: Sequence[str], series: Sequence[str] |
 
 
 def ask(root: Path, kind: Kind, *, jobs: Sequence[str] | None = None, series: Sequence[str] | None = None) -> Request:
-    """``stop``, ``drain``, ``hold``, ``release``, ``exclude`` or ``include``."""
+    """``stop``, ``drain``, ``hold``, ``release``, ``exclude`` or ``include``. Raises :class:`InputError` for a job or
+    series that is not there."""
+    known = [instance.id for instance in load(root).model.pipeline]
+    for name in jobs or ():
+        if name not in known:
+            raise InputError(f"There is no job {name}. There are: {', '.join(known)}.")
+    paths = ProjectPaths(root)
+    if series and paths.registry.exists():
+        ids = {one.id for one in load_registry(paths.registry).series}
+        for name in series:
+            if name not in ids and not name.startswith(COHORT):
+                raise InputError(f"There is no tilt series {name}.")
     return _ask(root, kind, jobs=jobs, series=series)
 
 

@@ -1,46 +1,77 @@
-"""Making sure that an engine is alive for a project: a detached process that survives whoever started it."""
+"""Making sure that somebody acts on a request: an engine that is alive, or a single pass."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from core import __version__
 from core.engine.causes import tail
-from core.engine.lease import is_alive, read_lease, watch_until_known
-from core.errors import CrboostError
+from core.engine.lease import Lease, is_alive, read_lease, watch_until_known
+from core.errors import CrboostError, InputError
 from core.project.layout import ProjectPaths
 
-START_SECONDS = 20.0
+START_SECONDS = 45.0
+"""Longer than a new engine looks at the heartbeat of one on another host."""
 
 
 def ensure_engine(root: Path, data: Path) -> str:
     """Start an engine unless one lives; says which one it is. Raises :class:`CrboostError` where it does not start."""
     paths = ProjectPaths(root)
     paths.state.mkdir(exist_ok=True)
-    if watch_until_known(paths.lease):
-        lease = read_lease(paths.lease)
-        assert lease is not None
-        return f"the engine runs on {lease.host} (process {lease.pid})"
-    before = read_lease(paths.lease)
+    seen = watch_until_known(paths.lease)
+    if seen.alive and seen.lease is not None:
+        return _runs(seen.lease)
+    child = _start(paths, data)
+    lease = seen.lease
+    epoch = 0 if seen.lease is None else seen.lease.epoch
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        ended = child.poll() is not None
+        with contextlib.suppress(InputError):  # a damaged one, which the new engine is about to replace
+            lease = read_lease(paths.lease)
+        if lease is not None and lease.epoch > epoch and (is_alive(lease) is not False or lease.released):
+            return f"engine started on {lease.host} (process {lease.pid})"
+        if ended:
+            raise CrboostError(f"The engine did not start: {_last_line(paths)}", paths.engine_log)
+        time.sleep(0.03)
+    raise CrboostError(f"The engine did not start within {START_SECONDS:.0f} s.", paths.engine_log)
+
+
+def stop_now(root: Path, data: Path) -> str:
+    """See that a wish to stop is carried out: by the engine that lives, else by one pass, which is waited for."""
+    paths = ProjectPaths(root)
+    seen = watch_until_known(paths.lease)
+    if seen.alive and seen.lease is not None:
+        return _runs(seen.lease)
+    if _start(paths, data, "--once").wait() == 0:
+        return "done; no engine was running"
+    seen = watch_until_known(paths.lease)
+    if seen.alive and seen.lease is not None:  # somebody started one in this moment
+        return _runs(seen.lease)
+    raise CrboostError(f"The pass did not succeed: {_last_line(paths)}", paths.engine_log)
+
+
+def _start(paths: ProjectPaths, data: Path, *more: str) -> subprocess.Popen[bytes]:
     with open(paths.engine_log, "ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "core.engine", str(root), "--data", str(data)],
-            cwd=root,
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "core.engine", str(paths.root), "--data", str(data), *more],
+            cwd=paths.root,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    epoch = 0 if before is None else before.epoch
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        lease = read_lease(paths.lease)
-        if lease is not None and lease.epoch > epoch and (is_alive(lease) is not False or lease.released):
-            return f"engine started on {lease.host} (process {lease.pid})"
-        if child.poll() is not None:
-            last = tail(paths.engine_log).strip().splitlines()[-1:]
-            raise CrboostError(f"The engine did not start: {last[0] if last else 'it ended at once'}", paths.engine_log)
-        time.sleep(0.03)
-    raise CrboostError(f"The engine did not start within {START_SECONDS:.0f} s.", paths.engine_log)
+
+
+def _runs(lease: Lease) -> str:
+    other = f", version {lease.version}, this is {__version__}" if lease.version != __version__ else ""
+    return f"the engine runs on {lease.host} (process {lease.pid}{other})"
+
+
+def _last_line(paths: ProjectPaths) -> str:
+    last = tail(paths.engine_log).strip().splitlines()[-1:]
+    return last[0] if last else "it ended at once"

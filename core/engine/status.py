@@ -44,10 +44,13 @@ class JobStatus:
     cohort_series: dict[str, list[str]] = field(default_factory=dict)
     retries: dict[str, int] = field(default_factory=dict)
     gathered: dict[str, str] = field(default_factory=dict)
+    tables: str = ""
+    """A digest of what the job's own STAR files hold."""
+    nodes: dict[str, str] = field(default_factory=dict)
     paused: str = ""
 
     def count(self) -> Counter[TaskState]:
-        return Counter(TaskState(character) for character in self.states)
+        return Counter({TaskState(character): number for character, number in Counter(self.states).items()})
 
 
 @dataclass(slots=True)
@@ -150,7 +153,7 @@ class Status:
             case "job":
                 job = self._find(values)
                 if job is not None:
-                    for name in ("folder", "state", "paused"):
+                    for name in ("folder", "state", "paused", "tables", "nodes"):
                         if name in values:
                             setattr(job, name, values[name])
             case "gathered":

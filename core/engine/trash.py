@@ -15,12 +15,13 @@ from core.project.layout import ProjectPaths
 def move_products(paths: ProjectPaths, work: Work, attempt: AttemptPaths) -> Path | None:
     """Before a task that was once done runs again: its products move to ``Trash/<job folder>/<key>-<attempt>/``.
 
-    What a failed attempt left is none of ours: the script itself moves that aside. Returns the folder in the Trash,
+    What a failed attempt left is none of ours: the script itself moves that aside, also where an attempt failed after
+    the products of an earlier one were moved. Returns the folder in the Trash,
     None where there was nothing to move.
     """
     earlier = [AttemptPaths(attempt.job_folder, attempt.key, number) for number in range(1, attempt.number)]
     done = [before.number for before in earlier if (state := read_state(before.state)) and state.state == DONE]
-    if not done:
+    if not done or any(before.script.exists() for before in earlier if before.number > done[-1]):
         return None
     target = paths.trash / attempt.job_folder.relative_to(paths.root) / f"{attempt.key}-{done[-1]}"
     moved = None

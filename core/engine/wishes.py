@@ -63,8 +63,8 @@ def reduce_requests(
         if wish is None:
             continue
         for instance, key in selection(request, ancestors, series):
-            if request.kind in ("hold", "release", "drain") and key not in tasks[instance]:
-                continue
+            if request.kind != "run" and key not in tasks[instance]:
+                continue  # what nobody asked to run is neither stopped nor run again
             tasks[instance][key] = wish
     return Wishes(tasks, requests[-1].number if requests else 0, version)
 

@@ -19,6 +19,7 @@ from core.engine.binding import Binding, digest
 from core.engine.gathered import GatheredResults
 from core.engine.plan import read_sources
 from core.errors import CrboostError
+from core.files import disk_is_full
 from core.jobs._base import SeriesResult, TaskContext
 from core.project.layout import ProjectPaths
 from core.project.site import load_site
@@ -41,11 +42,11 @@ class Worker:
         """The reply to one request; every error becomes a sentence in it."""
         try:
             reply = self._internal(request) if request["op"] == "internal" else self._gather(request)
-        except CrboostError as error:
-            reply = {"error": str(error)}
+        except (CrboostError, OSError) as error:
+            reply = {"error": str(error), "full": disk_is_full(error)}
         except Exception as error:  # the engine must hear of a defect of ours as a sentence, not as silence
             sys.stderr.write(traceback.format_exc())
-            reply = {"error": f"a defect in crboost ({type(error).__name__}: {error}); the traceback is in engine.log"}
+            reply = {"error": _defect(error)}
         return {"id": request["id"], **reply}
 
     def _bind(self, request: dict[str, Any]) -> Binding:
@@ -73,10 +74,12 @@ class Worker:
                 context = binding.series_context(instance, key, task["choices"])
                 kind.run_internal(TaskContext(job, key, number, context, ()))
             except CrboostError as error:
+                if disk_is_full(error):
+                    raise
                 state, reason = "failed", str(error)
             except Exception as error:  # a defect of ours is this task's failure, said as one
                 sys.stderr.write(traceback.format_exc())
-                state, reason = "failed", f"a defect in crboost ({type(error).__name__}: {error}); see engine.log"
+                state, reason = "failed", _defect(error)
             write_state(paths, state, job=task["job"], start=started.time, step=instance, reason=reason)
             (self.paths.inbox / inbox_name(instance, key, number, state)).touch()
         return {}
@@ -99,7 +102,14 @@ class Worker:
             try:
                 result = kind.gather_series(job, key, contexts.get(key))
             except CrboostError as error:
+                if disk_is_full(error):
+                    raise
                 result = SeriesResult(problem=str(error))
+            except Exception as error:  # products that a reader of ours chokes on are this series' failure
+                if disk_is_full(error):
+                    raise
+                sys.stderr.write(traceback.format_exc())
+                result = SeriesResult(problem=_defect(error))
             found[key] = (item["mark"], result)
         gathered.add(found)
         included = {
@@ -117,6 +127,10 @@ class Worker:
         return reply
 
 
+def _defect(error: Exception) -> str:
+    return f"a defect in crboost ({type(error).__name__}: {error}); the traceback is in .crboost/engine.log"
+
+
 def _stamp(path: Path) -> list[int]:
     try:
         status = path.stat()
@@ -129,6 +143,7 @@ def main() -> int:
     root, data = Path(sys.argv[1]), Path(sys.argv[2])
     use(data / "catalogues", load_site(root, data).warp_version)
     worker = Worker(root, data)
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     while True:
         ready, _, _ = select.select([sys.stdin], [], [], IDLE_SECONDS)
         if not ready:
@@ -136,8 +151,8 @@ def main() -> int:
         line = sys.stdin.buffer.readline()
         if not line:
             return 0
-        sys.stdout.write(json.dumps(worker.answer(json.loads(line)), ensure_ascii=True) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(worker.answer(json.loads(line)), ensure_ascii=True) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

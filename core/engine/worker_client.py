@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -46,12 +47,13 @@ class WorkerClient:
             threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         return self.pid
 
-    def ask(self, request: dict[str, Any]) -> None:
-        """Send one request. The answer comes out of :meth:`answer`, with the request beside it."""
+    def ask(self, request: dict[str, Any], *, again: bool) -> None:
+        """Send one request. The answer comes out of :meth:`answer`, with the request beside it. ``again``: where the
+        worker dies meanwhile, ask the next one, once."""
         assert self._pending is None
         self._number += 1
         self._pending = {**request, "id": self._number}
-        self._tries = 0
+        self._tries = 0 if again else 1
         self._send()
 
     def answer(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -76,7 +78,8 @@ class WorkerClient:
 
     def close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def _send(self) -> None:
         self.start()
@@ -91,8 +94,9 @@ class WorkerClient:
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._answers.put(json.loads(line))
-            self._wake()
+            with contextlib.suppress(ValueError):  # the last words of one that was killed are no answer
+                self._answers.put(json.loads(line))
+                self._wake()
         process.wait()
         self._answers.put({"ended": process.pid})
         self._wake()

@@ -26,6 +26,8 @@ class Decision:
     evidence: str
     by: Literal["automatic", "you"] = "automatic"
     spread: float | None = None
+    source: str = ""
+    """Job instance whose results an automatic one rests on: when that is redone, it is made again."""
 
 
 def tilt_axis_key(group: str) -> str:

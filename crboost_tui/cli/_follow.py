@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from core.engine.events import Event
-from core.engine.reading import StatusFollower
+from core.engine.reading import StatusFollower, load_status
 from core.engine.states import TaskState
 from core.engine.status import Status
 from crboost_tui.matrix import duration, event_text, stale_hint
@@ -39,7 +39,7 @@ def follow(root: Path, request: int, scope: Scope | None = None) -> int:
         if status.needs and not _anything_live(status) and served:
             break
         time.sleep(POLL_SECONDS)
-    return _outcome(live.status, scope, terminal, time.monotonic() - began)
+    return _outcome(load_status(root), scope, terminal, time.monotonic() - began)
 
 
 def print_event(event: Event, status: Status, terminal: Terminal) -> None:

@@ -30,10 +30,10 @@ _SAID = {
 
 def serve(root: Path, options: argparse.Namespace, request: Request) -> None:
     """Make sure that somebody acts on a request, and report it."""
-    from core.engine.start import ensure_engine
+    from core.engine.start import ensure_engine, stop_now
     from crboost_tui.data import config_dir
 
-    engine = ensure_engine(root, config_dir())
+    engine = (stop_now if request.kind in ("stop", "drain") else ensure_engine)(root, config_dir())
     if options.json:
         print_json({**asdict(request), "engine": engine})
         return

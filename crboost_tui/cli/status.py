@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import textwrap
 import time
 
 from core.engine.reading import StatusFollower, load_status
@@ -50,9 +51,7 @@ def table(status: Status, terminal: Terminal, height: int | None = None) -> list
     cells = 6 if terminal.width >= 36 + 7 * len(status.jobs) else 3
     short = labels(status.jobs, cells)
     name_cells = min(24, max([6, *(cell_width(row.name) for row in every)]))
-    needs = [
-        terminal.text(f"  {terminal.state('!')} {shorten(need.sentence, terminal.width - 6)}") for need in status.needs
-    ]
+    needs = [line for need in status.needs for line in _need(need.sentence, terminal)]
     foot = _foot(status, terminal)
     shown = every
     if height is not None:
@@ -93,16 +92,16 @@ def _line(status: Status, row: Row, short: list[str], cells: int, name_cells: in
     return terminal.text(start + "  " + words).rstrip()
 
 
+def _need(sentence: str, terminal: Terminal) -> list[str]:
+    first, *rest = textwrap.wrap(sentence, terminal.width - 6) or [""]
+    return [terminal.text(line) for line in (f"  {terminal.state('!')} {first}", *(f"    {more}" for more in rest))]
+
+
 def _foot(status: Status, terminal: Terminal) -> list[str]:
-    hints = [
-        terminal.text(f"  {terminal.state('!')} {shorten(f'{job.id} is paused: {job.paused}', terminal.width - 6)}")
-        for job in status.jobs
-        if job.paused
-    ]
-    if hint := stale_hint(status):
-        hints.append(terminal.text(f"  {terminal.state('#')} {hint}"))
     words = f"  {finished(status)} of {len(status.series)} series finished   {status.outcome()}"
-    return [*hints, terminal.text(words)]
+    hint = stale_hint(status)
+    stale = [f"  {terminal.state('#')} {hint}"] if hint else []
+    return [terminal.text(line) for line in (*stale, words)]
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -146,6 +146,8 @@ class MonitorScreen(Screen[None]):
             self._gone.wait(max(pause if live else 1.0, 4 * (time.monotonic() - began)))
 
     def complain(self, sentence: str) -> None:
+        """Say what keeps the project from being read; the last picture stays."""
+        self._was = ""
         self.query_one("#told", Line).say(Text(sentence, self.app.colour("fail")))
 
     def show(self, picture: Picture) -> None:

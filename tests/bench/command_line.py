@@ -11,9 +11,15 @@ import time
 from pathlib import Path
 from statistics import median
 
+from core.engine.decisions import save_decisions
+from core.engine.gathering import Gathering
 from core.engine.ledger import Ledger
 from core.engine.plan import make_plan
+from core.engine.readiness import Readiness
 from core.engine.states import JobState, TaskState
+from core.engine.status import save_status
+from core.engine.wishes import reduce_requests
+from core.project.decisions import HANDEDNESS, Decision, tilt_axis_key
 from core.project.layout import ProjectPaths
 from tests.synthetic import DATA, WARP_PIPELINE, make_project, write_session
 
@@ -45,6 +51,11 @@ def status(folder: Path) -> dict[str, float]:
 
 def fill_status(root: Path) -> None:
     """A ``status.json`` as full as it gets: every task done and gathered, with its numbers, times and notes."""
+    decided = (
+        Decision(HANDEDNESS, "decided", "flip", "All of 2000 series agree."),
+        Decision(tilt_axis_key("batch1"), "decided", 85.1, "The median of 5 series."),
+    )
+    save_decisions(ProjectPaths(root), {decision.key: decision for decision in decided})
     plan = make_plan(root, DATA)
     ledger = Ledger(ProjectPaths(root))
     ledger.adopt(plan, "bench", False)
@@ -53,13 +64,18 @@ def fill_status(root: Path) -> None:
         keys = ledger.status.keys(job)
         job.states = [TaskState.DONE.value] * len(keys)
         job.attempts = [1] * len(keys)
-        job.fingerprints = [f"{index:012x}" for index in range(len(keys))]
+        job.cohort_series = {key: list(plan.jobs[job.id].tasks[key].cohort) for key in job.cohorts}
+        job.fingerprints = [plan.expected(job.id, key) for key in keys]
         job.started = [1.79e9 + index for index in range(len(keys))]
         job.ended = [1.79e9 + index + 60.0 for index in range(len(keys))]
-        job.gathered = dict(zip(keys, job.fingerprints, strict=True))
         job.numbers = {key: {"tilts": 60.0, "ctf_resolution_angstrom": 4.25, "defocus_um": 3.1} for key in keys}
         job.notes = {key: ["2 tilts were dropped by the alignment"] for key in keys[::10]}
-    ledger.save(force=True)
+    wishes = reduce_requests((), plan.ancestors, plan.series)
+    gathering = Gathering(plan, ledger, Readiness(plan, ledger, wishes, frozenset()))
+    for job in ledger.status.jobs:
+        job.gathered = dict(gathering.marks(job.id))
+        gathering.marks(job.id)
+    save_status(ledger.paths, ledger.status)
 
 
 def inspect(folder: Path) -> dict[str, float]:

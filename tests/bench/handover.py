@@ -11,8 +11,8 @@ from core.project.decisions import HANDEDNESS
 from tests.rehearsed import DATA, rehearsal, run_to_end
 
 SERIES = 50
-TASK_SECONDS = 12.0
-"""Long enough that two cores are not busy with starting 350 scripts and stand-ins all the time."""
+TASK_SECONDS, SIGMA = 15.0, 0.4
+"""Log-normal: long and varied enough that two cores are not busy with 50 stand-ins that begin and end all at once."""
 
 
 def median_of_fifty_series(folder: Path) -> dict[str, float]:
@@ -25,7 +25,7 @@ def median_of_fifty_series(folder: Path) -> dict[str, float]:
     root = rehearsal(
         folder,
         series=SERIES,
-        settings={"seconds": TASK_SECONDS},
+        settings={"seconds": TASK_SECONDS, "sigma": SIGMA},
         parameters={"aligntiltsWarp": {"calibrate_axis": False}},
         pieces={**alone, "decisions": {HANDEDNESS: "flip"}},
         conf=f"local: {{cpus: {2 * SERIES}, gpus: 0}}\n",

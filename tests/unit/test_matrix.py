@@ -67,7 +67,7 @@ def test_events_as_sentences() -> None:
     assert told("task", job="tsCtf", key="TS_1", state="o") is None
     assert told("task", job="align", key="@axis_g1", state="+") == ("+", "axis g1  align done")
     assert told("job", job="tsCtf", state="Succeeded") == ("+", "tsCtf finished")
-    assert told("job", job="tsCtf", paused="5 failures of one cause") == ("!", "tsCtf paused: 5 failures of one cause")
+    assert told("job", job="tsCtf", paused="paused after 5 failures") == ("!", "tsCtf is paused after 5 failures")
     assert told("of a newer program", x=1) is None
 
 
