@@ -8,7 +8,6 @@ beside it and is collected in a later step.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +31,7 @@ from core.engine.readiness import Readiness
 from core.engine.relion_jobs import RelionJobs
 from core.engine.relion_sync import RelionSync
 from core.engine.rendering import TaskResources, script_of, task_resources
+from core.engine.space import SPACE_SECONDS, Space
 from core.engine.states import TaskState
 from core.engine.status import Need
 from core.engine.tool_table import tool_table
@@ -50,7 +50,6 @@ from core.tools.catalogue import use
 from core.tools.table import ToolTable
 
 PROGRESS_SECONDS = 5.0
-SPACE_SECONDS = 5.0
 TROUBLE_SECONDS = 2.0
 INTERNAL_BATCH = 100
 FILE_RETRIES = 2
@@ -110,8 +109,7 @@ class Engine:
         self._blocked: set[str] = set()
         self._gather_tries: dict[str, int] = {}
         self._trouble = ""
-        self._space = ""
-        self._space_due = 0.0
+        self.space = Space(self.root)
         self._progress_due = 0.0
         self._beat_due = 0.0
         self._worked = False
@@ -136,8 +134,10 @@ class Engine:
     def _replan(self, sources: Sources) -> None:
         """Judge every task anew. Nothing has changed where this raises."""
         plan = Plan(sources.bind(job_folders(self.ledger.status, self.root)), sources.version)
+        wishes = reduce_requests(read_wanted(self.root).requests, plan.ancestors, plan.series)
         if sources.site != self.sources.site:
             self._equip(sources)
+        self.wishes = self.jobs.wishes = wishes
         self.sources, self.plan = sources, plan
         left = [job for job in self.ledger.status.jobs if job.id not in plan.jobs]
         self.ledger.adopt(plan, sources.project.name, sources.project.rehearsal)
@@ -147,7 +147,7 @@ class Engine:
         self._blocked = set()
         for need in self._problems:
             self._blocked.update([need.key, *plan.descendants(need.key)] if need.key else plan.jobs)
-        self._reduce()
+        self._judge_anew()
         self.gathering = Gathering(plan, self.ledger, self.readiness)
         self.jobs.adopt(plan, self.gathering)
         for job in left:
@@ -160,10 +160,7 @@ class Engine:
         self.table = tool_table(sources, self.data)
         self.attempts.submitter.slots = local_slots(sources.site)
 
-    def _reduce(self) -> None:
-        requests = read_wanted(self.root).requests
-        self.wishes = reduce_requests(requests, self.plan.ancestors, self.plan.series)
-        self.jobs.wishes = self.wishes
+    def _judge_anew(self) -> None:
         self.readiness = Readiness(self.plan, self.ledger, self.wishes, self.sources.excluded_series)
         self._dirty = {(job.id, key) for job in self.plan.jobs.values() for key in job.tasks}
         self._ready.clear()
@@ -389,7 +386,7 @@ class Engine:
     def _gather_failed(self, instance: str, sentence: str, disk_full: bool) -> None:
         """The job's tables could not be written at all: tried again a few times, and with the next task that ends."""
         if disk_full:
-            self._fill_up(sentence)
+            self.space.ran_out(sentence)
             self.gathering.put_off(instance, SPACE_SECONDS)
             return
         tries = self._gather_tries[instance] = self._gather_tries.get(instance, 0) + 1
@@ -417,7 +414,7 @@ class Engine:
         self.plan.redecide(decisions)
         for decision in new.values():
             self.ledger.notice(f"{decision.key}: {decision.evidence}")
-        self._reduce()
+        self._judge_anew()
         self.gathering.readiness = self.readiness
         self.gathering.dirty.update(self.plan.jobs)
 
@@ -520,7 +517,9 @@ class Engine:
 
     def _submit(self) -> None:
         """Submit what is ready: later steps first, so that a series flows through instead of queuing behind others."""
-        if not (self._ready or self._space) or not self._space_left():
+        if not (self._ready or self.space.sentence):
+            return
+        if not self.space.left(self.sources.site.min_free_gb) or not self._ready:
             return
         order = {instance: index for index, instance in enumerate(self.plan.jobs)}
         no_gpu = False
@@ -565,7 +564,7 @@ class Engine:
             raise
         except (CrboostError, OSError) as error:
             if disk_is_full(error):
-                self._fill_up(str(error))
+                self.space.ran_out(str(error))
                 raise
             passing = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
             if not (passing and self._retried(instance, key, str(error), FILE_RETRIES, FILE_PAUSE_SECONDS)):
@@ -609,26 +608,6 @@ class Engine:
             self._resources[instance] = task_resources(self.sources.site, self.sources.project, bound)
         return self._resources[instance]
 
-    def _space_left(self) -> bool:
-        """Whether there is more free space than the site's limit, looked at every few seconds."""
-        now = time.monotonic()
-        if now >= self._space_due:
-            self._space_due = now + SPACE_SECONDS
-            least_gb = self.sources.site.min_free_gb
-            free_gb = shutil.disk_usage(self.root).free / 1e9
-            self._space = ""
-            if free_gb < least_gb:
-                self._space = (
-                    f"only {free_gb:.1f} GB are free on this project's disk, the limit is {least_gb:g} GB: nothing new "
-                    f"is started until there is more."
-                )
-        return not self._space
-
-    def _fill_up(self, sentence: str) -> None:
-        """The disk or the quota is full: nothing is started for a while, then it is tried again."""
-        self._space = f"{sentence} Nothing new is started until there is space."
-        self._space_due = time.monotonic() + SPACE_SECONDS
-
     def _expected(self, instance: str, key: str, cohort: tuple[str, ...] = ()) -> str:
         return self.plan.expected(instance, key, self.readiness.choices(instance, key), cohort)
 
@@ -669,7 +648,12 @@ class Engine:
                 self._ready.add((instance, key))
                 continue
             folder = self.root / self.ledger.job(instance).folder
-            number = self.attempts.next_number(folder, key, self.ledger.attempt(instance, key))
+            try:
+                number = self.attempts.next_number(folder, key, self.ledger.attempt(instance, key))
+            except OSError as error:
+                if not self._retried(instance, key, str(error), FILE_RETRIES, FILE_PAUSE_SECONDS):
+                    self._fail(instance, key, str(error))
+                continue
             live = self.attempts.hand_to_worker(instance, AttemptPaths(folder, key, number), worker)
             fingerprint = self._expected(instance, key)
             self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, fingerprint=fingerprint)
@@ -693,8 +677,8 @@ class Engine:
         needs = [*self._problems, *self.jobs.needs()]
         if self._wanted_trouble:
             needs.append(Need("problem", "wanted", f"New requests cannot be followed: {self._wanted_trouble}"))
-        if self._space:
-            needs.append(Need("space", "", self._space))
+        if self.space.sentence:
+            needs.append(Need("space", "", self.space.sentence))
         elif self._trouble:
             needs.append(Need("problem", "engine", self._trouble))
         needs += [
@@ -739,7 +723,7 @@ class Engine:
             times.append(self._wanted_due)
         times.extend(self._later[address] for address in self._ready if address in self._later)
         if self._waiting():
-            times.append(self._space_due if self._space else now + 1.0)
+            times.append(self.space.due if self.space.sentence else now + 1.0)
         return max(0.0, min(times) - now)
 
     @property

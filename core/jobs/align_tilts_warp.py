@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.dataset.model import Acquisition
-from core.errors import CrboostError, InputError
+from core.errors import InputError, WorkFailed
 from core.formats.warp_xml import TiltSeriesXml, read_frame_series, read_tilt_series
 from core.jobs._base import (
     JobContext,
@@ -290,7 +290,7 @@ class AlignTiltsWarp(TableJob[AlignTiltsParameters]):
     ) -> SeriesResult:
         try:
             return self._gather_calibration(job, key) if context is None else self._gather_alignment(job, context)
-        except CrboostError as error:
+        except (InputError, WorkFailed) as error:
             return SeriesResult(problem=str(error))
 
     def _gather_calibration(self, job: JobContext[AlignTiltsParameters], key: str) -> SeriesResult:

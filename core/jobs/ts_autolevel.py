@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from core.dataset.model import Acquisition
-from core.errors import CrboostError
+from core.errors import InputError, WorkFailed
 from core.jobs._base import (
     JobContext,
     Needs,
@@ -110,7 +110,7 @@ class TsAutolevel(TableJob[AutolevelParameters]):
             rows = upstream_rows(context, "alignment")
             write_series(job, key, add_columns(rows, geometry_columns(tilts)))
             numbers = geometry_numbers(job, context, tilts)
-        except CrboostError as error:
+        except (InputError, WorkFailed) as error:
             return SeriesResult(problem=str(error))
         numbers["level_x_deg"] = xml.level_angle_x_deg
         numbers["level_y_deg"] = xml.level_angle_y_deg

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.dataset.model import Acquisition
-from core.errors import CrboostError, InputError
+from core.errors import InputError, WorkFailed
 from core.formats.warp_xml import TiltSeriesXml
 from core.jobs._base import (
     JobContext,
@@ -168,7 +168,7 @@ class TsCtf(TableJob[TsCtfParameters]):
         assert context is not None
         try:
             return self._gather(job, context)
-        except CrboostError as error:
+        except (InputError, WorkFailed) as error:
             return SeriesResult(problem=str(error))
 
     def _gather(self, job: JobContext[TsCtfParameters], context: SeriesContext[TsCtfParameters]) -> SeriesResult:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from core.dataset.model import Acquisition
-from core.errors import CrboostError, InputError, WorkFailed
+from core.errors import InputError, WorkFailed
 from core.formats.mrc import read_mrc_header
 from core.formats.warp_xml import read_tilt_series
 from core.jobs._base import (
@@ -199,7 +199,7 @@ class TsReconstruct(TableJob[TsReconstructParameters]):
         assert context is not None
         try:
             return self._gather(job, context)
-        except CrboostError as error:
+        except (InputError, WorkFailed) as error:
             return SeriesResult(problem=str(error))
 
     def _gather(

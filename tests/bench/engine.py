@@ -76,7 +76,8 @@ def step_of_many_tasks(folder: Path) -> dict[str, float]:
     engine = Engine(root, DATA, lambda: None)
     taken = []
     for key in engine.plan.series[:20]:
-        while not engine.idle():
+        settled = time.monotonic() + 1.0
+        while engine.worker.busy or time.monotonic() < settled:
             engine.step()
             time.sleep(0.02)
         engine.ledger.save(force=True)

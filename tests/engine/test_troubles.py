@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.engine import engine as engine_module
-from core.engine import requests
+from core.engine import requests, space
 from core.engine.events import EventLog
 from core.engine.lease import LeaseLost
 from core.engine.worker import Worker
@@ -84,6 +84,10 @@ def test_a_reader_that_chokes_on_a_series_fails_that_one(tmp_path: Path, monkeyp
     }
     answer = Worker(root, DATA).answer(request)
     assert list(answer["problems"]) == ["Position_1"] and "surprise" in answer["problems"]["Position_1"]
+    # a full disk is no series' failure
+    monkeypatch.setattr(kind, "gather_series", full_disk)
+    answer = Worker(root, DATA).answer({**request, "items": [{"key": "Position_1", "mark": "newer"}]})
+    assert answer["full"] and "problems" not in answer
 
 
 def test_tables_that_cannot_be_written_are_said_and_read_again_on_request(
@@ -129,7 +133,7 @@ def full_disk(*_: Any, **__: Any) -> None:
 
 
 def test_a_full_disk_stops_submitting_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "SPACE_SECONDS", 0.2)
+    monkeypatch.setattr(space, "SPACE_SECONDS", 0.2)
     root = rehearsal(tmp_path, series=1, tilts=3)
     requests.run(root, DATA, to="fsMotionAndCtf")
     with engine_of(root) as engine, monkeypatch.context() as patch:
@@ -157,7 +161,7 @@ def test_events_that_find_no_space_come_whole_later(tmp_path: Path, monkeypatch:
 
 
 def test_nothing_starts_below_the_limit_of_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "SPACE_SECONDS", 0.1)
+    monkeypatch.setattr(space, "SPACE_SECONDS", 0.1)
     usage = namedtuple("usage", "total used free")
     free = [1.5e9]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free[0]))
