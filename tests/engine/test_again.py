@@ -119,8 +119,13 @@ def test_finished_jobs_stay_finished_for_relion_while_another_is_retried(tmp_pat
         drive(engine)
     requests.ask(root, "hold")
     with engine_of(root) as engine:
-        seen = set()
-        drive(engine, lambda: seen.add(engine.ledger.job("importmovies").state) or engine.idle())
+        seen: set[str] = set()
+
+        def look() -> bool:
+            seen.add(engine.ledger.job("importmovies").state)
+            return engine.idle()
+
+        drive(engine, look)
         assert seen == {"Succeeded"}
         assert (root / engine.ledger.job("importmovies").folder / "RELION_OUTPUT_NODES.star").exists()
 

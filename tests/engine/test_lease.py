@@ -9,15 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.cluster.protocol import AttemptPaths
 from core.engine import lease as lease_module
 from core.engine import requests
-from core.engine.attempts import Attempts
+from core.engine.attempts import Attempts, Live
 from core.engine.engine import Engine
 from core.engine.lease import HeldLease, Lease, LeaseLost, read_lease, watch_until_known
 from core.engine.reading import load_status
@@ -157,17 +159,11 @@ def live_attempt(root: Path, monkeypatch: pytest.MonkeyPatch, **who: str) -> Eng
 _SUBMIT = Attempts.submit
 
 
-def _submit_as(self, who, *args):  # type: ignore[no-untyped-def]
-    journal_intent = self.journal.intent
-
-    def intent(token, attempts, **fields):  # type: ignore[no-untyped-def]
-        journal_intent(token, attempts, **{**fields, **who})
-
-    self.journal.intent = intent
-    try:
+def _submit_as(self: Attempts, who: Mapping[str, str], *args: Any) -> Live:
+    noted = self.journal.intent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(self.journal, "intent", lambda *words, **fields: noted(*words, **{**fields, **who}))
         return _SUBMIT(self, *args)
-    finally:
-        del self.journal.intent
 
 
 def test_tasks_that_run_on_another_host_bind_the_project_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

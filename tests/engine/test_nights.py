@@ -87,7 +87,7 @@ def test_what_was_submitted_keeps_its_own_fingerprint(tmp_path: Path) -> None:
             engine.ledger.save = lambda **_: None  # type: ignore[method-assign]
             return submit(*arguments)
 
-        engine.attempts.submit = submit_and_die  # type: ignore[method-assign]
+        engine.attempts.submit = submit_and_die  # type: ignore[method-assign,assignment]
         drive(engine, lambda: ("fsMotionAndCtf", "Position_1") in engine.attempts.live)
     change(root, "fsMotionAndCtf", parameters={"c_window": 256})
     requests.run(root, DATA, to="fsMotionAndCtf")
