@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -39,6 +40,8 @@ async def serve(root: Path, data: Path, mode: Mode | None, poll_seconds: float |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     engine = await asyncio.to_thread(Engine, root, data, wake)
+    gc.collect()
+    gc.freeze()  # what was read at the start stays: no walk through it again and again
     site = engine.sources.site.watch
     watch = FolderWatch(mode or site.mode, poll_seconds or site.seconds, _log)
     watch.set_folders({engine.paths.inbox})

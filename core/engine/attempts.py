@@ -182,11 +182,12 @@ class Attempts:
         return ended
 
     def _look(self, live: Live, now: float, told: bool) -> Ended | None:
+        # An attempt that has just said its end is not looked for: that takes a walk through all processes.
+        if told and (ended := _end_of(live)) is not None:
+            return ended
         alive = self._alive(live)
-        if told or not alive:
-            state = read_state(live.paths.state)
-            if state is not None and state.state != "duplicate":
-                return Ended(live, state.state, state, state.reason)
+        if not alive and (ended := _end_of(live)) is not None:
+            return ended
         if not live.running and (told or not alive or now - live.submitted > 1.0):
             live.running = live.paths.start.exists()
         if alive:
@@ -251,6 +252,11 @@ class Attempts:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
+
+
+def _end_of(live: Live) -> Ended | None:
+    state = read_state(live.paths.state)
+    return None if state is None or state.state == "duplicate" else Ended(live, state.state, state, state.reason)
 
 
 def internal_token(worker: int, start: int) -> str:

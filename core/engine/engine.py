@@ -467,7 +467,9 @@ class Engine:
         self.ledger.set_task(instance, key, TaskState.FAILED, cause=cause, fingerprint="", **fields)
         self.jobs.ended(instance, key, self.ledger.attempt(instance, key), TaskState.FAILED, cause)
         if self.streaks.failed(instance, cause, key) >= causes.PAUSE_AFTER and not self.ledger.job(instance).paused:
-            sentence = f"paused after {causes.PAUSE_AFTER} failures of one cause: {cause}. Mend it, then retry."
+            sentence = (
+                f"paused after {causes.PAUSE_AFTER} failures of one cause: {cause.rstrip('.')}. Mend it, then retry."
+            )
             self.ledger.set_job(instance, paused=sentence)
             self._notify(f"{instance} is {sentence}")
             self._dirty.update((instance, other) for other in self.plan.jobs[instance].tasks)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from core.engine.events import Event, EventReader
 from core.engine.lease import is_alive, read_lease
-from core.engine.status import Status, load_snapshot
+from core.engine.status import DIED, Status, load_snapshot
 from core.errors import InputError
+from core.files import read_text
 from core.project.layout import ProjectPaths
 
 
@@ -26,9 +27,18 @@ class StatusFollower:
         self._load()
 
     def _load(self) -> None:
-        self.status = load_snapshot(self.paths) or Status(name=self.paths.root.name)
+        self.status = load_snapshot(self.paths) or self._unstarted()
         self._reader = EventReader(self.paths.events, self.status.event)
         self.update()
+
+    def _unstarted(self) -> Status:
+        """A project in which nothing ever ran: all that is known of it stands in its file."""
+        from core.formats import plain_yaml  # which the status of a started project does not need
+
+        values = plain_yaml.load(read_text(self.paths.file), str(self.paths.file))
+        if not isinstance(values, dict):
+            raise InputError("is no project file: its keys are missing.", self.paths.file)
+        return Status(name=str(values.get("name", self.paths.root.name)), rehearsal=values.get("rehearsal") is True)
 
     def update(self) -> list[Event]:
         """Read on; the events that came. A gap in the events loads everything again."""
@@ -66,4 +76,4 @@ class StatusFollower:
             except InputError:
                 return
             if alive is False:
-                self.status.engine.state = "ended"
+                self.status.engine.state = DIED

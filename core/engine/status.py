@@ -19,6 +19,8 @@ from core.files import read_text, replace_text
 from core.project.layout import ProjectPaths
 
 FORMAT = 1
+DIED = "died"
+"""State of an engine that was killed before it ended in order: RELION may be behind until another one runs."""
 
 
 @dataclass(slots=True)
@@ -109,6 +111,8 @@ class Status:
         states = {job.state for job in self.jobs}
         if self.engine.state == "running":
             return "running"
+        if self.engine.state == DIED:
+            return "unfinished"
         if self.needs:
             return "needs you"
         if JobState.FAILED.value in states or any(TaskState.FAILED.value in job.states for job in self.jobs):

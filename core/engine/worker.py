@@ -7,6 +7,7 @@ ends at the end of its input, and by itself after a while without work, which gi
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 import traceback
@@ -151,8 +152,11 @@ def main() -> int:
         line = sys.stdin.buffer.readline()
         if not line:
             return 0
-        answers.write(json.dumps(worker.answer(json.loads(line)), ensure_ascii=True) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(worker.answer(json.loads(line)), ensure_ascii=True) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # the engine is gone; its successor asks again
+            os._exit(0)
 
 
 if __name__ == "__main__":
