@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -22,8 +23,12 @@ def submitter(tmp_path: Path) -> LocalSubmitter:
     return LocalSubmitter(Slots(4, 2, tmp_path / "slots"))
 
 
+TOKEN = f"t{secrets.token_hex(6)}"
+"""Of this process alone: other tests of the same user may run beside it."""
+
+
 def start(
-    submitter: LocalSubmitter, folder: Path, text: str, token: str = "t1", cpus: int = 1, gpus: int = 0
+    submitter: LocalSubmitter, folder: Path, text: str, token: str = TOKEN, cpus: int = 1, gpus: int = 0
 ) -> LocalJob:
     script = folder / f"{token}.sh"
     script.write_text(text)
@@ -75,13 +80,13 @@ def test_a_task_gets_its_environment_and_holds_its_slots(
     job = start(submitter, tmp_path, text, cpus=3, gpus=2)
     took = time.perf_counter() - begun
     until((tmp_path / "out").exists)
-    assert (tmp_path / "out").read_text() == f"t1,0,1,3,a b,none,{tmp_path}\n"
+    assert (tmp_path / "out").read_text() == f"{TOKEN},0,1,3,a b,none,{tmp_path}\n"
     assert submitter.slots.free() == (1, 0)
     assert submitter.alive(job)
-    assert submitter.find_by_token("t1") == job
-    assert submitter.find_by_token("t") is None
+    assert submitter.find_by_token(TOKEN) == job
+    assert submitter.find_by_token(TOKEN[:-1]) is None
     assert submitter.cancel(job, 5)
-    assert not submitter.alive(job) and submitter.find_by_token("t1") is None
+    assert not submitter.alive(job) and submitter.find_by_token(TOKEN) is None
     until(lambda: submitter.slots.free() == (4, 2))
     assert took < 0.1  # some 3 ms on a quiet machine
 
@@ -102,9 +107,9 @@ def test_somebody_elses_process_is_never_touched(submitter: LocalSubmitter, tmp_
         job = start(submitter, tmp_path, "exit 0")
         until(lambda: not submitter.alive(job))
         for reused in (
-            LocalJob(foreign.pid, job.pid_start - 5, job.boot, "t1"),
+            LocalJob(foreign.pid, job.pid_start - 5, job.boot, TOKEN),
             LocalJob(foreign.pid, 0, job.boot),
-            LocalJob(foreign.pid, job.pid_start, "another boot", "t1"),
+            LocalJob(foreign.pid, job.pid_start, "another boot", TOKEN),
         ):
             assert not submitter.alive(reused)
             assert submitter.exit_fd(reused) is None

@@ -60,6 +60,8 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A run that was started in the background ignores SIGINT, and no script can take that back.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(
@@ -412,7 +414,7 @@ def test_a_signal_ends_the_command_and_is_told(
     while not Path(pids).exists() or len(Path(pids).read_text().split()) < 2:
         time.sleep(0.01)
     if whole_session:  # as Slurm does: the tool first
-        for pid in map(int, Path(pids).read_text().split()):
+        for pid in reversed([*map(int, Path(pids).read_text().split())]):
             os.kill(pid, number)
         time.sleep(0.1)
     os.killpg(process.pid, number)
