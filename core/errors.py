@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -38,3 +39,10 @@ class WorkFailed(CrboostError):
     """The work itself failed. Exit code 1."""
 
     exit_code = 1
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names for a sentence, the first ``most`` of them: ``a, b, c and 4 more``."""
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

@@ -62,7 +62,8 @@ class CrboostApp(App[int]):
     Keys { background: $background; }
     Keys .keys--key { color: $foreground; text-style: bold; }
     Keys .keys--label { color: $secondary; }
-    Toast { max-width: 70%; }
+    ToastRack { align: right bottom; }
+    Toast { width: auto; max-width: 50%; padding: 0 1; margin-top: 0; }
     Log, Log:focus, OptionList, OptionList:focus {
         background: $background; background-tint: transparent; border: none;
     }
@@ -75,6 +76,7 @@ class CrboostApp(App[int]):
     def __init__(self, root: Path | None = None, *, utf8: bool | None = None) -> None:
         super().__init__()
         self.root = root
+        """The project that was opened last."""
         self.utf8 = is_utf8(sys.stdout.encoding) if utf8 is None else utf8
         self._title = ""
         for theme in THEMES:
@@ -92,6 +94,7 @@ class CrboostApp(App[int]):
     def open_project(self, root: Path) -> None:
         from crboost_tui.screens.monitor import MonitorScreen
 
+        self.root = root
         remember(root)
         self.push_screen(MonitorScreen(root))
 
@@ -102,8 +105,8 @@ class CrboostApp(App[int]):
         return (_DARK if self.current_theme.dark else _LIGHT)[name]
 
     def tell(self, sentence: str, wrong: bool = False) -> None:
-        """One sentence in a corner, for a few seconds."""
-        self.notify(sentence, severity="error" if wrong else "information", timeout=8 if wrong else 4, markup=False)
+        """One sentence in the corner at the bottom right, for 2 s; 4 s where something is wrong."""
+        self.notify(sentence, severity="error" if wrong else "information", timeout=4 if wrong else 2, markup=False)
 
     def say_outside(self, picture: Picture, before: str) -> None:
         """The terminal's title, and a bell when a run failed, ended or waits for somebody."""

@@ -49,6 +49,10 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except (BrokenPipeError, KeyboardInterrupt):
         raise
+    except OSError as error:
+        # A file of the user's that cannot be reached, met where nobody expected it: no error of ours.
+        print(f"crboost: {_file_sentence(error) or _crash_sentence(error, arguments)}", file=sys.stderr)
+        return 2
     except Exception as error:
         print(f"crboost: {_crash_sentence(error, arguments)}", file=sys.stderr)
         return 2
@@ -67,6 +71,14 @@ def _foreign_core() -> str | None:
         f"Python would load {found} in place of crboost's own {ours.parent}. "
         "Take that folder out of PYTHONPATH and try again."
     )
+
+
+def _file_sentence(error: OSError) -> str:
+    """The file and the reason in one sentence, "" where the error names no file."""
+    if not isinstance(error.filename, str | bytes):
+        return ""
+    advice = ": ask its owner for permission" if isinstance(error, PermissionError) else ""
+    return f"{os.fsdecode(error.filename)}: cannot be read or written ({error.strerror or error}){advice}."
 
 
 def _crash_sentence(error: Exception, arguments: Sequence[str]) -> str:

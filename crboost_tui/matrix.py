@@ -124,6 +124,8 @@ def finished(status: Status) -> int:
     """Tilt series with nothing left to do: every task is good or the series is excluded."""
     good = {TaskState.DONE.value, TaskState.EMPTY.value, TaskState.EXCLUDED.value}
     columns = [job.states for job in status.jobs]
+    if not columns:
+        return 0  # nothing ever ran
     return sum(
         all(index < len(states) and states[index] in good for states in columns) for index in range(len(status.series))
     )

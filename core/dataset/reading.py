@@ -39,6 +39,7 @@ class Exposure:
     target_defocus_um: float
     prior_dose_e_per_a2: float | None
     movie: Movie | None = None
+    has_angle: bool = True
     problem: str = ""
 
     @property
@@ -110,6 +111,11 @@ def open_mdoc(path: str) -> Mdoc | NoSeries:
             return NoSeries(path, "single", "", movie, _number(values, "TiltAngle"))
     if len(tilts) < FEWEST_TILTS:
         return NoSeries(path, "short", f"has only {len(tilts)} tilt{'s' * (len(tilts) > 1)}, fewer than {FEWEST_TILTS}")
+    usable = sum(_angle(section.values) is not None for section in tilts)
+    if usable < FEWEST_TILTS:
+        bad = next(section for section in tilts if _angle(section.values) is None)
+        few = f"only {usable} of its {len(tilts)} tilts have one" if usable else "none of its tilts has one"
+        return NoSeries(path, "no angles", f"has no tilt angles: {few}; {_angle_problem(bad)}")
     return mdoc
 
 
@@ -133,7 +139,7 @@ def read_series(
     still being written."""
     sections = [section for section in mdoc.sections if section.kind == "ZValue"]
     notes: list[str] = []
-    exposures = _exposures(sections)
+    exposures = _exposures(os.path.basename(path), sections)
     exposures = _without_repeated(exposures, notes)
     if all(exposure.named for exposure in exposures):
         _find_by_name(path, exposures, movies, notes)
@@ -142,7 +148,7 @@ def read_series(
         unnamed = [exposure for exposure in exposures if not exposure.named]
         _find_by_angle(path, unnamed, own_movies(series_name(path)), notes)
     if _age_seconds(path) < settle_seconds and (not mdoc.complete or _last_is_coming(exposures)):
-        return NoSeries(path, "unfinished", "not yet complete: it is still being written; add it when it has ended")
+        return NoSeries(path, "unfinished", _why_unfinished(mdoc, exposures))
     if not mdoc.complete:
         notes.append("the mdoc ends in the middle of a section")
     _judge(exposures, notes)
@@ -151,14 +157,28 @@ def read_series(
     if header is not None and header.kind == "MRC":
         _find_cut_short(exposures)
     _note_duplicates(exposures, notes)
-    usable = [exposure.angle_deg for exposure in exposures if exposure.problem != NO_ANGLE]
+    usable = [exposure.angle_deg for exposure in exposures if exposure.has_angle]
     reading = Reading(path, series_name(path), _digest(path, sections), exposures, str(tilt_scheme(usable)), {}, notes)
     folder = next((exposure.movie.folder for exposure in exposures if exposure.movie), os.path.dirname(path))
     _detect(reading, mdoc, sections, header, gains_near(folder))
     return reading
 
 
-NO_ANGLE = "the mdoc has no tilt angle for it"
+def _why_unfinished(mdoc: Mdoc, exposures: Sequence[Exposure]) -> str:
+    """An mdoc that is young and incomplete: what is missing may come yet, or never."""
+    last = exposures[-1]
+    if not mdoc.complete:
+        return "not yet complete: it is still being written; add it when it has ended"
+    if last.movie is None:
+        state = "is not there"
+    elif last.movie.size_bytes == 0:
+        state = "is empty"
+    else:
+        state = "cannot be read yet"
+    return (
+        f"not yet complete: its last movie {last.base} {state}; it is still being written, or was never written. "
+        "Add it when it has ended"
+    )
 
 
 def _is_montage(mdoc: Mdoc) -> bool:
@@ -185,23 +205,36 @@ def _number_or_none(values: Mapping[str, str], key: str) -> float | None:
     return number if abs(number) < 1e12 else None
 
 
-def _exposures(sections: Sequence[Section]) -> list[Exposure]:
+def _angle(values: Mapping[str, str]) -> float | None:
+    """The tilt angle in degrees, None where there is none or it is no angle."""
+    angle = _number_or_none(values, "TiltAngle")
+    return angle if angle is not None and abs(angle) <= 180 else None
+
+
+def _angle_problem(section: Section) -> str:
+    place = f"[ZValue = {section.number}]"
+    text = section.values.get("TiltAngle", "").strip()
+    return f"TiltAngle = {text[:40]} in {place} is no tilt angle" if text else f"the mdoc has no tilt angle in {place}"
+
+
+def _exposures(file: str, sections: Sequence[Section]) -> list[Exposure]:
     result = []
     for section in sections:
         values = section.values
-        angle = _number_or_none(values, "TiltAngle")
+        angle = _angle(values)
         acquired = parse_datetime(values.get("DateTime", ""))
         result.append(
             Exposure(
                 z_value=int(section.number),
-                angle_deg=angle if angle is not None and abs(angle) <= 180 else 0.0,
+                angle_deg=angle or 0.0,
                 acquired=acquired.isoformat() if acquired else "",
                 named=values.get("SubFramePath", "").strip(),
                 frames=max(0, int(_number(values, "NumSubFrames"))),
                 exposure_e_per_a2=max(0.0, _number(values, "ExposureDose")),
                 target_defocus_um=_number(values, "TargetDefocus"),
                 prior_dose_e_per_a2=_number_or_none(values, "PriorRecordDose"),
-                problem="" if angle is not None and abs(angle) <= 180 else NO_ANGLE,
+                has_angle=angle is not None,
+                problem="" if angle is not None else f"{file}: {_angle_problem(section)}",
             )
         )
     return result
@@ -296,7 +329,7 @@ def _judge(exposures: Sequence[Exposure], notes: list[str]) -> None:
         notes.append(_plural(missing, "movie named in the mdoc is", "movies named in the mdoc are") + " not there")
     if empty:
         notes.append(_plural(empty, "movie is", "movies are") + " empty")
-    without_angle = sum(exposure.problem == NO_ANGLE for exposure in exposures)
+    without_angle = sum(not exposure.has_angle for exposure in exposures)
     if without_angle:
         notes.append(_plural(without_angle, "tilt has", "tilts have") + " no angle in the mdoc")
 
@@ -361,7 +394,7 @@ def _find_cut_short(exposures: Sequence[Exposure]) -> None:
 
 def _note_duplicates(exposures: Sequence[Exposure], notes: list[str]) -> None:
     ordered = sorted(
-        (exposure for exposure in exposures if exposure.problem != NO_ANGLE), key=lambda exposure: exposure.angle_deg
+        (exposure for exposure in exposures if exposure.has_angle), key=lambda exposure: exposure.angle_deg
     )
     twice = [
         after.angle_deg for before, after in pairwise(ordered) if after.angle_deg - before.angle_deg < SAME_ANGLE_DEG

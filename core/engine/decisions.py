@@ -12,18 +12,21 @@ from core.project.decisions import Decision
 from core.project.layout import ProjectPaths
 from core.project.model import ProjectFile
 
+FORMAT = 1
+
 
 def load_decisions(paths: ProjectPaths, project: ProjectFile) -> dict[str, Decision]:
     """Automatic decisions of ``decisions.json``, under those of ``crboost.yaml``. Open questions are among them."""
     found: dict[str, Decision] = {}
     if paths.decisions.exists():
         try:
-            for item in json.loads(read_text(paths.decisions))["decisions"]:
+            document = json.loads(read_text(paths.decisions))
+            if document["format"] > FORMAT:
+                raise InputError("was made by a newer version of crboost: use that version.", paths.decisions)
+            for item in document["decisions"]:
                 found[item["key"]] = Decision(**item)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"is damaged ({error}): move it away, the engine decides anew.", paths.decisions
-            ) from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError("is damaged: move it away, the engine decides anew.", paths.decisions) from error
     for key, value in project.decisions.items():
         found[key] = Decision(key, "decided", value, "Set in crboost.yaml.", "you")
     return found
@@ -33,7 +36,7 @@ def save_decisions(paths: ProjectPaths, decisions: Mapping[str, Decision]) -> No
     """Write the automatic ones; those of a person stand in ``crboost.yaml``."""
     items = [asdict(decision) for decision in decisions.values() if decision.by == "automatic"]
     replace_text(
-        paths.decisions, json.dumps({"format": 1, "decisions": items}, indent=1, ensure_ascii=False), sync=True
+        paths.decisions, json.dumps({"format": FORMAT, "decisions": items}, indent=1, ensure_ascii=False), sync=True
     )
 
 

@@ -46,11 +46,11 @@ from core.project.decisions import Decision
 from core.project.layout import ProjectPaths
 from core.project.lock import project_lock
 from core.project.wanted import Request, read_wanted
-from core.tools.catalogue import use
 from core.tools.table import ToolTable
 
 PROGRESS_SECONDS = 5.0
 TROUBLE_SECONDS = 2.0
+CROWDED_SECONDS = 60.0
 INTERNAL_BATCH = 100
 FILE_RETRIES = 2
 FILE_PAUSE_SECONDS = 5.0
@@ -111,6 +111,7 @@ class Engine:
         self._trouble = ""
         self.space = Space(self.root)
         self._progress_due = 0.0
+        self._crowded_due = 0.0
         self._beat_due = 0.0
         self._worked = False
         self._outcome = self.ledger.status.outcome()
@@ -141,6 +142,9 @@ class Engine:
         self.sources, self.plan = sources, plan
         left = [job for job in self.ledger.status.jobs if job.id not in plan.jobs]
         self.ledger.adopt(plan, sources.project.name, sources.project.rehearsal)
+        for instance, folder in job_folders(self.ledger.status, self.root).items():
+            if instance in plan.jobs and plan.binding.folders.get(instance) != folder:
+                plan.binding.set_folder(instance, folder)
         self._resources.clear()
         self._gather_tries.clear()
         self._problems = [Need("problem", instance, problem.sentence) for instance, problem in plan.errors()]
@@ -156,7 +160,6 @@ class Engine:
 
     def _equip(self, sources: Sources) -> None:
         """Follow the site's configuration."""
-        use(self.data / "catalogues", sources.site.warp_version)
         self.table = tool_table(sources, self.data)
         self.attempts.submitter.slots = local_slots(sources.site)
 
@@ -185,7 +188,9 @@ class Engine:
             known = self.ledger.knows(instance, key) and bool(self.ledger.job(instance).folder)
             if known and self.ledger.attempt(instance, key) < number:
                 facts = {
-                    name: submission.intent[name] for name in ("fingerprint", "cohort") if name in submission.intent
+                    name: submission.intent[name]
+                    for name in ("fingerprint", "cohort", "short")
+                    if name in submission.intent
                 }
                 self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, **facts)
         for job in self.ledger.status.jobs:
@@ -262,6 +267,7 @@ class Engine:
     def _follow(self, new: list[Request]) -> None:
         self._replan(read_sources(self.root, self.data, self._planned_version()))
         again = [address for request in new if request.kind in ONE_SHOT for address in self._again(request)]
+        again += self._grown_cohorts()
         if self._undecide(again):
             self._replan(read_sources(self.root, self.data, self._planned_version()))
         for instance, key in again:
@@ -301,6 +307,29 @@ class Engine:
             if mine:
                 self.jobs.again(instance, request.series)
             found += mine
+        return found
+
+    def _grown_cohorts(self) -> list[Address]:
+        """Cohort tasks that a pilot had to do with fewer series than they should have, now that more are wanted: they
+        run again, since what was decided from one or two series must not hold for all the others."""
+        found: list[Address] = []
+        for job in self.plan.jobs.values():
+            for key in job.cohorts:
+                frozen = self.ledger.job(job.id).cohort_series.get(key, [])
+                wanted = [
+                    name
+                    for name in job.tasks[key].cohort
+                    if name not in self.sources.excluded_series and self.wishes.of(job.id, name) == Wish.RUN
+                ]
+                small = key in self.ledger.job(job.id).short and len(wanted) > len(frozen)
+                if small and self.ledger.state(job.id, key).good:
+                    sentence = (
+                        f"{job.id} {key[1:]}: {len(frozen)} series were too few; it runs again with {len(wanted)}"
+                    )
+                    self.ledger.notice(sentence)
+                    self.ledger.set_task(job.id, key, TaskState.WAITING, retries=0, fingerprint="")
+                    self._touch(job.id, key)
+                    found.append((job.id, key))
         return found
 
     def _undecide(self, again: Iterable[Address]) -> bool:
@@ -509,7 +538,11 @@ class Engine:
                     self._ready.discard((instance, key))
                 choices = dict(verdict.choices or {})
                 chosen = self.ledger.job(instance).choices.get(key, {})
-                if verdict.state != before or (choices and choices != chosen):
+                unchanged = verdict.state == before and (not choices or choices == chosen)
+                if unchanged and before == TaskState.WAITING:
+                    if verdict.why != self.ledger.job(instance).causes.get(key, ""):
+                        self.ledger.set_task(instance, key, before, cause=verdict.why)
+                elif not unchanged:
                     fields: dict[str, Any] = {"cause": verdict.why} if verdict.why else {}
                     if choices:
                         fields["choices"] = choices
@@ -546,6 +579,7 @@ class Engine:
             held = slots.take(resources.cpus, resources.gpus)
             if held is None:
                 # Whoever comes first waits for its slots; smaller tasks behind it must not take them for ever.
+                self._say_crowded()
                 no_gpu = slots.free()[1] < min(resources.gpus, slots.gpus)
                 if no_gpu:
                     continue
@@ -554,6 +588,13 @@ class Engine:
                 self._try_start(instance, key, held, resources.minutes)
             finally:
                 held.release()
+
+    def _say_crowded(self) -> None:
+        """Say once in a while that it is other projects which have all the slots of this host."""
+        now = time.monotonic()
+        if not self.attempts.live and now >= self._crowded_due:
+            self._crowded_due = now + CROWDED_SECONDS
+            self.ledger.notice("waiting: other projects of yours have the CPU or GPU slots of this host")
 
     def _try_start(self, instance: str, key: str, held: Held, minutes: int) -> None:
         """Start a task. What is wrong with it alone is its failure; a full disk stops everybody and passes."""
@@ -599,6 +640,7 @@ class Engine:
         facts: dict[str, Any] = {"fingerprint": self._expected(instance, key, cohort)}
         if cohort:
             facts["cohort"] = list(cohort)
+            facts["short"] = len(cohort) < self.plan.jobs[instance].tasks[key].at_least
         limit_seconds = minutes * 60.0 * 2 ** self._longer.get((instance, key), 0)
         self.attempts.submit(instance, paths, held, limit_seconds, facts)
         self._worked = True
@@ -688,6 +730,8 @@ class Engine:
             for decision in self.plan.binding.decisions.values()
             if decision.state == "ask"
         ]
+        if held := self.readiness.held():
+            needs.append(Need("held", "", f"On hold: {held}. crboost release lets them go on."))
         needs += [Need("paused", job.id, f"{job.id} is {job.paused}") for job in self.ledger.status.jobs if job.paused]
         return needs
 

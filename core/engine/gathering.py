@@ -17,6 +17,7 @@ from core.engine.ledger import Ledger
 from core.engine.plan import Plan
 from core.engine.readiness import Readiness
 from core.engine.states import TaskState
+from core.engine.wishes import Wish
 from core.jobs._task import COHORT
 
 PAUSE_SECONDS = 0.5
@@ -79,7 +80,7 @@ class Gathering:
             else:
                 continue
             included.append(key)
-        settled = all(state.settled for state in job.count())
+        settled = self._settled(instance)
         table = digest([settled, [[key, marks[key]] for key in keys]])
         if not items and (job.tables == table or not keys):
             return None
@@ -91,6 +92,17 @@ class Gathering:
             "settled": settled,
             "marks": {item["key"]: item["mark"] for item in items},
         }
+
+    def _settled(self, instance: str) -> bool:
+        """Whether nothing more will come: what nobody has asked for (outside a pilot) is not waited for."""
+        job = self.ledger.job(instance)
+        if all(state.settled for state in job.count()):
+            return True
+        wanted = self.readiness.wishes.of
+        return all(
+            TaskState(character).settled or wanted(instance, key) == Wish.NONE
+            for key, character in zip(self.ledger.status.keys(job), job.states, strict=True)
+        )
 
     def marks(self, instance: str) -> Mapping[str, str]:
         """What a reading of each task rests on, by key; none while a producer has not been gathered. To be asked for

@@ -59,7 +59,10 @@ def read_lease(path: Path) -> Lease | None:
     text = _text(path)
     lease = _parse(text)
     if text and lease is None:
-        raise InputError("is damaged: an engine that runs mends it within seconds, the next one replaces it.", path)
+        raise InputError(
+            "is damaged: wait some seconds, an engine that runs mends it; else move it away, crboost makes it anew.",
+            path,
+        )
     return lease
 
 
@@ -166,6 +169,8 @@ def _text(path: Path) -> str:
     except InputError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return ""
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            return "not a text"  # as damaged as half a JSON: a living engine mends it, the next one replaces it
         raise
 
 

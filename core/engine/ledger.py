@@ -25,7 +25,9 @@ class Ledger:
 
     def __init__(self, paths: ProjectPaths) -> None:
         self.paths = paths
-        self.status = load_snapshot(paths) or Status()
+        snapshot = load_snapshot(paths)
+        self.status = snapshot or Status()
+        self._rebuild = snapshot is None
         reader = EventReader(paths.events, self.status.event)
         while events := reader.read():
             for event in events:
@@ -67,6 +69,7 @@ class Ledger:
                     "numbers",
                     "choices",
                     "cohort_series",
+                    "short",
                     "retries",
                     "gathered",
                 ):
@@ -78,8 +81,19 @@ class Ledger:
         self.status.jobs = jobs
         self.status.name, self.status.rehearsal = name, rehearsal
         self._index = {job.id: job for job in jobs}
+        if self._rebuild:
+            self._rebuild = False
+            self._replay()
         self.status.engine.plan_version = plan.version
         self._changed = True
+
+    def _replay(self) -> None:
+        """Without a snapshot (new, or moved away because it was damaged) the events tell all that happened."""
+        reader = EventReader(self.paths.events, 0)
+        while events := reader.read():
+            for event in events:
+                if event.kind in ("task", "job", "gathered"):
+                    self.status.apply(event)
 
     def job(self, instance: str) -> JobStatus:
         return self._index[instance]

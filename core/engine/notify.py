@@ -32,6 +32,8 @@ def end_sentence(status: Status) -> str:
         case "failed":
             failed = sum(job.states.count("x") for job in status.jobs)
             return f"failed: {failed} tasks failed"
+        case "stale":
+            return "finished, but some results are stale: their parameters changed since"
         case "needs you":
             return f"stalled: {status.needs[0].sentence}"
     return ""

@@ -18,6 +18,7 @@ from core.project.layout import ProjectPaths
 from core.project.model import ProjectFile
 from core.project.site import Site, load_site
 from core.project.wanted import exclusions, read_wanted
+from core.tools.catalogue import use
 
 
 @dataclass(slots=True)
@@ -144,6 +145,8 @@ class Sources:
 def read_sources(root: Path, data: Path, version: int | None = None) -> Sources:
     """Read everything; ``version`` is a saved version of the project file, by default what the file says now."""
     paths = ProjectPaths(root)
+    site = load_site(root, data)
+    use(data / "catalogues", site.warp_version)
     if version is None:
         version = ensure_version(root)
     project = load_version(root, version)
@@ -153,7 +156,7 @@ def read_sources(root: Path, data: Path, version: int | None = None) -> Sources:
         project,
         version,
         load_registry(paths.registry) if paths.registry.exists() else Registry(()),
-        load_site(root, data),
+        site,
         frozenset(series),
         {key: frozenset(ids) for key, ids in tilts.items()},
         load_decisions(paths, project),

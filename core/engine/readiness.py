@@ -18,6 +18,9 @@ from core.jobs._task import COHORT
 _WITH_PRODUCTS = (TaskState.DONE, TaskState.EMPTY, TaskState.STALE, TaskState.EXCLUDED)
 
 
+ON_HOLD = "on hold"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """``why`` is a sentence for states in which a person may wonder. ``choices``: see :mod:`core.engine.binding`."""
@@ -36,6 +39,15 @@ class Readiness:
         self.ledger = ledger
         self.wishes = wishes
         self.excluded = excluded
+
+    def held(self) -> str:
+        """Which tasks wait only because of a hold, in words; "" where none does."""
+        found = []
+        for job in self.ledger.status.jobs:
+            keys = [key for key, cause in job.causes.items() if cause == ON_HOLD]
+            if keys:
+                found.append(f"{job.id} ({', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''})")
+        return ", ".join(found)
 
     def judge(self, instance: str, key: str) -> Verdict:
         """The state that the task should have now. Live tasks keep theirs."""
@@ -56,7 +68,7 @@ class Readiness:
         if verdict.state != TaskState.READY:
             return verdict
         if wish != Wish.RUN:
-            return Verdict(TaskState.WAITING, "on hold" if wish == Wish.HOLD else "", verdict.choices)
+            return Verdict(TaskState.WAITING, ON_HOLD if wish == Wish.HOLD else "", verdict.choices)
         paused = self.ledger.job(instance).paused
         if paused:
             return Verdict(TaskState.NEEDS_YOU, paused, verdict.choices)

@@ -32,13 +32,20 @@ class StatusFollower:
         self.update()
 
     def _unstarted(self) -> Status:
-        """A project in which nothing ever ran: all that is known of it stands in its file."""
+        """A project in which nothing ever ran: all that is known of it stands in its file and the registry."""
+        from core.dataset.registry import load_registry
         from core.formats import plain_yaml  # which the status of a started project does not need
 
         values = plain_yaml.load(read_text(self.paths.file), str(self.paths.file))
         if not isinstance(values, dict):
             raise InputError("is no project file: its keys are missing.", self.paths.file)
-        return Status(name=str(values.get("name", self.paths.root.name)), rehearsal=values.get("rehearsal") is True)
+        series = load_registry(self.paths.registry).series if self.paths.registry.exists() else ()
+        return Status(
+            name=str(values.get("name", self.paths.root.name)),
+            rehearsal=values.get("rehearsal") is True,
+            series=[one.id for one in series],
+            names=[one.name for one in series],
+        )
 
     def update(self) -> list[Event]:
         """Read on; the events that came. A gap in the events loads everything again."""

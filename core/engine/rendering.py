@@ -15,7 +15,7 @@ from core.engine.binding import BoundInstance, Choices
 from core.engine.plan import Plan, job_folders, read_sources
 from core.engine.status import load_snapshot
 from core.engine.tool_table import tool_table
-from core.errors import InputError
+from core.errors import InputError, listed
 from core.jobs._base import SeriesContext, TaskContext
 from core.jobs._task import COHORT, Work
 from core.project.layout import ProjectPaths
@@ -91,7 +91,7 @@ def _raw_folders(contexts: Sequence[SeriesContext[Any]]) -> list[str]:
 
 
 def render_task(root: Path, data: Path, instance: str, key: str) -> str:
-    """The script that the next attempt of a task would run, as the project's files stand.
+    """The script that the next attempt of a task would run, as the project's files stand. Writes nothing.
 
     Raises :class:`InputError` for a job, series or task that is not there, and for an internal task.
     """
@@ -103,8 +103,10 @@ def render_task(root: Path, data: Path, instance: str, key: str) -> str:
         raise InputError(f"There is no job {instance}. There are: {', '.join(plan.jobs)}.")
     planned = plan.jobs[instance]
     if key not in planned.tasks:
+        there = listed(planned.tasks)
         raise InputError(
-            f"{instance} has no task {key}. Tasks are named by tilt series, or {', '.join(planned.cohorts)}."
+            f"{instance} has no task {key}. "
+            + (f"There are: {there}." if there else "This project has no tilt series.")
         )
     if planned.bound.job_type.internal:
         raise InputError(f"{instance} is done by crboost itself: there is no script.")
@@ -118,5 +120,5 @@ def render_task(root: Path, data: Path, instance: str, key: str) -> str:
     if status is not None:
         for job in status.jobs:
             choices = {**choices, **job.choices.get(key, {})}
-    table = tool_table(sources, data)
+    table = tool_table(sources, data, write=False)
     return script_of(plan, table, sources.site, sources.paths, instance, key, attempt, choices, cohort)[1]

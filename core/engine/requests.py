@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from core.dataset.model import TiltSeries
 from core.dataset.registry import load_registry
 from core.engine.plan import Plan, make_plan
-from core.errors import InputError
+from core.errors import InputError, listed
 from core.jobs._task import COHORT
 from core.project.file import ensure_version, load
 from core.project.layout import ProjectPaths
@@ -53,20 +54,39 @@ def ask(root: Path, kind: Kind, *, jobs: Sequence[str] | None = None, series: Se
     for name in jobs or ():
         if name not in known:
             raise InputError(f"There is no job {name}. There are: {', '.join(known)}.")
-    paths = ProjectPaths(root)
-    if series and paths.registry.exists():
-        ids = {one.id for one in load_registry(paths.registry).series}
+    if series:
+        ids = _registered(root)
+        cohorts = kind not in ("exclude", "include")
         for name in series:
-            if name not in ids and not name.startswith(COHORT):
-                raise InputError(f"There is no tilt series {name}.")
+            if name not in ids and not (cohorts and name.startswith(COHORT)):
+                raise InputError(_no_series(name, ids))
     return _ask(root, kind, jobs=jobs, series=series)
 
 
 def ask_tilts(root: Path, kind: Kind, tilts: Mapping[str, Sequence[str]]) -> Request:
-    """``exclude_tilts`` or ``include_tilts``: series id -> tilt ids."""
+    """``exclude_tilts`` or ``include_tilts``: series id -> tilt ids. Raises :class:`InputError` for a series or tilt
+    that is not there."""
+    known = _registered(root)
+    for name, chosen in tilts.items():
+        if name not in known:
+            raise InputError(_no_series(name, known))
+        ids = known[name].tilts.ids
+        for tilt in chosen:
+            if tilt not in ids:
+                raise InputError(f"{name} has no tilt {tilt}. Its tilts are: {listed(ids, 100)}.")
     request = add_request(root, kind, version=ensure_version(root), tilts=tilts)
     wake(root)
     return request
+
+
+def _registered(root: Path) -> dict[str, TiltSeries]:
+    path = ProjectPaths(root).registry
+    return load_registry(path).by_id() if path.exists() else {}
+
+
+def _no_series(name: str, known: Iterable[str]) -> str:
+    there = listed(known)
+    return f"There is no tilt series {name}. " + (f"There are: {there}." if there else "This project has none yet.")
 
 
 def wake(root: Path) -> None:
@@ -92,7 +112,7 @@ def _check(plan: Plan, jobs: Sequence[str] | None, series: Sequence[str] | None,
     cohorts = {key for job in plan.jobs.values() for key in job.cohorts}
     for name in series or ():
         if name not in plan.binding.series and name not in cohorts:
-            raise InputError(f"There is no tilt series {name}.")
+            raise InputError(_no_series(name, plan.binding.series))
 
 
 def _ask(

@@ -44,6 +44,8 @@ class JobStatus:
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
     choices: dict[str, dict[str, str]] = field(default_factory=dict)
     cohort_series: dict[str, list[str]] = field(default_factory=dict)
+    short: dict[str, bool] = field(default_factory=dict)
+    """Cohort tasks that a pilot did with fewer series than they should have."""
     retries: dict[str, int] = field(default_factory=dict)
     gathered: dict[str, str] = field(default_factory=dict)
     tables: str = ""
@@ -107,7 +109,7 @@ class Status:
         return total
 
     def outcome(self) -> str:
-        """``succeeded``, ``failed``, ``needs you``, ``running`` or ``unfinished``."""
+        """``succeeded``, ``failed``, ``stale``, ``needs you``, ``running`` or ``unfinished``."""
         states = {job.state for job in self.jobs}
         if self.engine.state == "running":
             return "running"
@@ -117,6 +119,8 @@ class Status:
             return "needs you"
         if JobState.FAILED.value in states or any(TaskState.FAILED.value in job.states for job in self.jobs):
             return "failed"
+        if any(TaskState.STALE.value in job.states for job in self.jobs):
+            return "stale"
         if states <= {JobState.SUCCEEDED.value} and states:
             return "succeeded"
         return "unfinished"
@@ -201,6 +205,7 @@ class Status:
             job.choices[key] = values["choices"]
         if "cohort" in values:
             job.cohort_series[key] = values["cohort"]
+            _set_or_drop(job.short, key, values.get("short") or None)
 
 
 def position(status: Status, job: JobStatus, key: str) -> int | None:

@@ -23,9 +23,9 @@ class Wish(Enum):
 _LASTING = {
     "run": Wish.RUN,
     "release": Wish.RUN,
+    "hold": Wish.HOLD,
     "retry": Wish.RUN,
     "redo": Wish.RUN,
-    "hold": Wish.HOLD,
     "drain": Wish.DRAIN,
     "stop": Wish.STOP,
 }
@@ -53,8 +53,10 @@ class Wishes:
 def reduce_requests(
     requests: Sequence[Request], ancestors: Mapping[str, frozenset[str]], series: Sequence[str]
 ) -> Wishes:
-    """``ancestors``: of each instance, itself included. Later requests win over earlier ones where they meet."""
+    """``ancestors``: of each instance, itself included. Later requests win over earlier ones where they meet; a hold
+    lasts until it is released, whatever is asked to run meanwhile."""
     tasks: dict[str, dict[str, Wish]] = {instance: {} for instance in ancestors}
+    held: set[tuple[str, str]] = set()
     version = 0
     for request in requests:
         if request.kind in PLANNING:
@@ -63,9 +65,17 @@ def reduce_requests(
         if wish is None:
             continue
         for instance, key in selection(request, ancestors, series):
-            if request.kind != "run" and key not in tasks[instance]:
+            if request.kind == "hold":
+                held.add((instance, key))
+            elif request.kind == "release":
+                held.discard((instance, key))
+            elif request.kind != "run" and key not in tasks[instance]:
                 continue  # what nobody asked to run is neither stopped nor run again
-            tasks[instance][key] = wish
+            else:
+                tasks[instance][key] = wish
+    for instance, key in held:
+        if tasks[instance].get(key) == Wish.RUN:
+            tasks[instance][key] = Wish.HOLD
     return Wishes(tasks, requests[-1].number if requests else 0, version)
 
 

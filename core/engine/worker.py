@@ -23,8 +23,6 @@ from core.errors import CrboostError
 from core.files import disk_is_full
 from core.jobs._base import SeriesResult, TaskContext
 from core.project.layout import ProjectPaths
-from core.project.site import load_site
-from core.tools.catalogue import use
 
 IDLE_SECONDS = 60.0
 
@@ -142,7 +140,6 @@ def _stamp(path: Path) -> list[int]:
 
 def main() -> int:
     root, data = Path(sys.argv[1]), Path(sys.argv[2])
-    use(data / "catalogues", load_site(root, data).warp_version)
     worker = Worker(root, data)
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     while True:

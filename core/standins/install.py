@@ -28,12 +28,16 @@ def install(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    program = folder / "warptools.py"
-    _copy(Path(__file__).with_name("warptools.py"), program)
+    _copy(Path(__file__).with_name("warptools.py"), folder / "warptools.py")
     _copy(catalogues / "warptools.json", folder / "warptools.json")
     if settings is not None:
         replace_text(folder / "standin.json", json.dumps(dict(settings), indent=1) + "\n")
-    return {"warp": [python, str(program)]}
+    return prefixes(folder, python)
+
+
+def prefixes(folder: Path, python: str = "python3") -> dict[str, list[str]]:
+    """What :func:`install` returns for ``folder``, without writing anything."""
+    return {"warp": [python, str(folder / "warptools.py")]}
 
 
 def _copy(source: Path, target: Path) -> None:

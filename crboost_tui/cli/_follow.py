@@ -54,7 +54,10 @@ def print_event(event: Event, status: Status, terminal: Terminal) -> None:
 
 def _anything_live(status: Status) -> bool:
     counts = status.counts()
-    return any(counts[state] for state in TaskState if state.live or state is TaskState.READY)
+    if any(counts[state] for state in TaskState if state.live):
+        return True
+    # What is ready starts at once, unless a full disk or a quota keeps everything back.
+    return bool(counts[TaskState.READY]) and not any(need.kind == "space" for need in status.needs)
 
 
 def _outcome(status: Status, scope: Scope | None, terminal: Terminal, seconds: float) -> int:

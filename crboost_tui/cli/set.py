@@ -1,7 +1,7 @@
 """Set values in crboost.yaml. Nothing that runs changes until the next: crboost run
 
 crboost set tsCtf.window=512                            a parameter of a job
-crboost set aligntiltsWarp.method=imod_patches --series TS_01,TS_02
+crboost set 'aligntiltsWarp.method=IMOD patches' --series TS_01,TS_02
 crboost set tsCtf.resources.minutes=60                  what its tasks ask of the cluster
 crboost set instrument.voltage_kv=300
 crboost set acquisition.batch1.pixel_size_angstrom=1.35
@@ -16,7 +16,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.errors import InputError
+from core.errors import InputError, listed
 from crboost_tui.cli._common import add_json, comma_list, find_project, print_json, say
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     model = assign(loaded.model, words, series=options.series, unset=options.unset, confirm=options.confirm)
     if options.series:
         _check_series(root, options.series)
+    _check_groups(root, [*words, *options.confirm])
     problems = job_problems(model, {word.partition("=")[0].split(".")[0] for word in [*words, *options.unset]})
     errors = [sentence for level, _, sentence in problems if level == "error"]
     if errors:
@@ -220,3 +221,20 @@ def _check_series(root: Any, series: Sequence[str]) -> None:
     for one in series:
         if one not in known:
             raise InputError(f"There is no tilt series {one!r} in this project.{nearest(one, known)}")
+
+
+def _check_groups(root: Any, names: Sequence[str]) -> None:
+    """Values for an acquisition group that no series belongs to would have no effect, and nobody would notice."""
+    groups = [name.split(".")[1] for name in names if name.startswith("acquisition.") and name.count(".") >= 2]
+    if not groups:
+        return
+    from core.dataset.registry import load_registry
+    from core.project.layout import ProjectPaths
+
+    path = ProjectPaths(root).registry
+    if not path.exists():
+        return
+    known = sorted({each.group for each in load_registry(path).series})
+    for group in groups:
+        if known and group not in known:
+            raise InputError(f"There is no acquisition group {group!r}. There are: {listed(known)}. Nothing was saved.")

@@ -177,6 +177,8 @@ class MonitorScreen(Screen[None]):
             meaning = MEANING[TaskState(state)] if state in {each.value for each in TaskState} else ""
             text.append(f"  {job.title}: ")
             text.append(meaning, self.app.colour(hue(state)))
+        else:
+            text.append("  Nothing has run yet. R runs it.")
         if row.trouble and row.now:
             text.append(f"   {row.now}", self.app.colour("fail"))
         self.query_one("#told", Line).say(self._text(text))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ACTIONS = (
     Action("open", "enter", "open", "open the project under the cursor"),
+    Action("back", "escape", "back", "back to the project that was open", footer=False),
     Action("app.command_palette", "ctrl+p", "all", "every action by name"),
     Action("app.help", "question_mark", "help", "this page"),
     Action("app.quit", "q", "quit", "leave; runs go on"),
@@ -133,6 +134,10 @@ class ProjectsScreen(Screen[None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         if event.option.id is not None:
             self.app.open_project(Path(event.option.id))
+
+    def action_back(self) -> None:
+        if self.app.root is not None:
+            self.app.open_project(self.app.root)
 
     def action_open(self) -> None:
         self.query_one(OptionList).action_select()

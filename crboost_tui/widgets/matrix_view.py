@@ -166,7 +166,7 @@ class MatrixView(ScrollView, can_focus=True, inherit_bindings=False):
         jobs, numbers = len(picture.jobs), sum(_cells(title) + 1 for title in picture.numbers)
         left = width - name - 4
         cell = WIDE if left >= jobs * WIDE + min(numbers, 24) + 2 else NARROW
-        shown = max(1, min(jobs, left // cell))
+        shown = min(jobs, max(1, left // cell))
         first = max(0, min(self.column - shown + 1, jobs - shown)) if jobs > shown else 0
         rest = left - shown * cell
         with_numbers = bool(numbers) and rest >= numbers + 2

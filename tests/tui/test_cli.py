@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from core.dataset.registry import load_registry
+from core.engine.decisions import load_decisions
+from core.engine.lease import read_lease
+from core.errors import InputError
+from core.project.file import load
+from core.project.layout import ProjectPaths
 from crboost_tui.cli import GROUPS
 from crboost_tui.main import main
+from tests.rehearsed import rehearsal
 from tests.tui import seed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -292,3 +301,69 @@ def test_the_app_loads_no_table_library() -> None:
         text=True, timeout=60, check=True,
     )  # fmt: skip
     assert ended.stdout.strip() == "[]"
+
+
+def test_series_tilts_and_groups_that_are_not_there_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = rehearsal(tmp_path, series=2, tilts=3)
+    name = load_registry(ProjectPaths(root).registry).series[0].id
+    capsys.readouterr()
+    assert main(["exclude", str(root), "--tilts", f"{name}:999"]) == 2
+    assert sentence(capsys) == f"crboost: {name} has no tilt 999. Its tilts are: 000, 001, 002."
+    for words in (["--tilts", "nosuch:000"], ["--series", "nosuch"]):
+        assert main(["exclude", str(root), *words]) == 2
+        assert f"There is no tilt series nosuch. There are: {name}, " in sentence(capsys)
+    assert main(["set", str(root), "acquisition.nosuch.pixel_size_angstrom=1"]) == 2
+    assert "There is no acquisition group 'nosuch'. There are: " in sentence(capsys)
+    assert not ProjectPaths(root).wanted.exists()
+
+
+def test_render_writes_nothing_and_names_the_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = rehearsal(tmp_path, series=2, tilts=3)
+    names = [one.id for one in load_registry(ProjectPaths(root).registry).series]
+    shutil.rmtree(ProjectPaths(root).state / "standins")
+    before = sorted(root.rglob("*"))
+    capsys.readouterr()
+    assert main(["render", str(root), "fsMotionAndCtf", names[0]]) == 0
+    assert "standins/warptools.py" in capsys.readouterr().out
+    assert main(["render", str(root), "tsCtf", "nosuch"]) == 2
+    assert sentence(capsys) == f"crboost: tsCtf has no task nosuch. There are: {', '.join(names)}."
+    assert sorted(root.rglob("*")) == before
+    assert main(["status", str(root)]) == 0
+    assert "0 of 2 series" in capsys.readouterr().out
+
+
+def test_a_folder_that_may_not_be_read_is_no_error_of_ours(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def locked(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(project / ".crboost" / "status.json"))
+
+    monkeypatch.setattr("core.engine.reading.load_snapshot", locked)
+    capsys.readouterr()
+    assert main(["status", str(project)]) == 2
+    told = sentence(capsys)
+    assert told.startswith(f"crboost: {project / '.crboost' / 'status.json'}: ")
+    assert told.endswith("(Permission denied): ask its owner for permission.")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"format": 2, "decisions": []}', "newer version"), ("[]", "move it away"), ("{", "move it away")],
+)
+def test_decisions_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+    root = tmp_path / "p"
+    assert main(["new", str(root)]) == 0
+    paths = ProjectPaths(root)
+    paths.decisions.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        load_decisions(paths, load(root).model)
+    assert "object" not in str(caught.value)
+
+
+def test_a_binary_lease_is_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="move it away"):
+        read_lease(path)

@@ -19,8 +19,10 @@ from crboost_tui.app import CrboostApp
 from crboost_tui.recent import recent_projects, remember
 from crboost_tui.screens.ask import AskScreen
 from crboost_tui.screens.monitor import MonitorScreen
+from crboost_tui.screens.projects import ProjectsScreen
 from crboost_tui.screens.task import TaskScreen
 from crboost_tui.widgets.matrix_view import MatrixView
+from tests.rehearsed import rehearsal
 from tests.tui import seed
 
 SnapCompare = Callable[..., bool]
@@ -226,6 +228,35 @@ async def test_the_cursor_stays_on_its_series_and_inside(tmp_path: Path) -> None
         assert (matrix.row, matrix.column) == (0, 0)
         await pilot.press("pagedown")
         assert matrix.row > 5
+
+
+async def _over_a_project_that_never_ran(root: Path) -> None:
+    app = CrboostApp(root, utf8=True)
+    async with app.run_test() as pilot:
+        screen = await shown(pilot)
+        for key in ("down", "right", "enter", "l", "f", "down", "s"):
+            await pilot.press(key)
+        await pilot.pause(0.2)
+        assert screen.picture is not None
+        assert [row.name for row in screen.picture.rows] == ["Position_1", "Position_2"]
+
+
+def test_a_project_that_never_ran_shows_its_series(tmp_path: Path) -> None:
+    asyncio.run(_over_a_project_that_never_ran(rehearsal(tmp_path, series=2, tilts=3)))
+
+
+async def _to_the_projects_and_back(root: Path) -> None:
+    app = CrboostApp(root, utf8=True)
+    async with app.run_test() as pilot:
+        await shown(pilot)
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, ProjectsScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, MonitorScreen))
+
+
+def test_escape_leads_back_from_the_projects(tmp_path: Path) -> None:
+    asyncio.run(_to_the_projects_and_back(seed.write(tmp_path / "p", seed.status())))
 
 
 def test_opened_projects_are_remembered_newest_first(tmp_path: Path) -> None:

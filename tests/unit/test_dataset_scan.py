@@ -224,6 +224,27 @@ def test_per_movie_mdocs_short_ones_and_those_without_angles(tmp_path: Path) -> 
     assert "binary" in reasons["torn.mdoc"]
 
 
+def test_angles_that_are_no_numbers_are_problems_with_their_place(tmp_path: Path) -> None:
+    frames, mdocs = write_session(tmp_path, ["TS_1"])
+    mdoc = mdocs / "TS_1.mrc.mdoc"
+    write_old(mdoc, serialem("TS_1").replace("TiltAngle = 3.0", "TiltAngle = abc"))
+    series = only(inspect([str(frames)], [str(mdocs)]))
+    assert series.tilts.problem[1] == "TS_1.mrc.mdoc: TiltAngle = abc in [ZValue = 1] is no tilt angle"
+    assert series.tilts.problem[0] == ""
+    write_old(mdoc, re.sub(r"TiltAngle = .*", "TiltAngle = abc", serialem("TS_1")))
+    reason = inspect([str(frames)], [str(mdocs)]).refused[0].reason
+    assert reason == "has no tilt angles: none of its tilts has one; TiltAngle = abc in [ZValue = 0] is no tilt angle"
+
+
+def test_an_empty_last_movie_may_come_or_never(tmp_path: Path) -> None:
+    frames, mdocs = write_session(tmp_path, ["TS_1"])
+    last = frames / "TS_1_006_-9.0.mrc"
+    last.write_bytes(b"")
+    os.utime(mdocs / "TS_1.mrc.mdoc")
+    reason = inspect([str(frames)], [str(mdocs)]).refused[0].reason
+    assert f"its last movie {last.name} is empty; it is still being written, or was never written" in reason
+
+
 def test_an_mdoc_still_being_written_is_refused_until_it_has_ended(tmp_path: Path) -> None:
     frames, mdocs = write_session(tmp_path, ["TS_1"])
     mdoc = mdocs / "TS_1.mrc.mdoc"
