@@ -22,7 +22,6 @@ from core.project.layout import ProjectPaths
 from core.project.model import ProjectFile
 from core.project.resources import effective
 from core.project.site import Site
-from core.tools.catalogue import use
 from core.tools.table import ToolTable
 from core.tools.wrapper import wrap
 
@@ -96,7 +95,6 @@ def render_task(root: Path, data: Path, instance: str, key: str) -> str:
     Raises :class:`InputError` for a job, series or task that is not there, and for an internal task.
     """
     sources = read_sources(root, data)
-    use(data / "catalogues", sources.site.warp_version)
     status = load_snapshot(sources.paths)
     plan = Plan(sources.bind(job_folders(status, root)), sources.version)
     if instance not in plan.jobs:

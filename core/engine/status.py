@@ -235,6 +235,9 @@ def save_status(paths: ProjectPaths, status: Status) -> None:
     replace_text(paths.summary, json.dumps(status.summary(), ensure_ascii=False))
 
 
+_DAMAGED = "is damaged: move it away, the engine makes it anew from the events."
+
+
 def load_snapshot(paths: ProjectPaths) -> Status | None:
     """``status.json`` as it was last written, without later events. None where there is none yet."""
     if not paths.status.exists():
@@ -247,7 +250,9 @@ def load_snapshot(paths: ProjectPaths) -> Status | None:
         needs = [Need(**need) for need in data.pop("needs")]
         jobs = [JobStatus(**{**job, "states": list(job["states"])}) for job in data.pop("jobs")]
         return Status(engine=engine, needs=needs, jobs=jobs, **data)
-    except CrboostError:
+    except CrboostError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise InputError(_DAMAGED, paths.status) from error
         raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"is damaged ({error}): move it away, the engine makes it anew.", paths.status) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(_DAMAGED, paths.status) from error
