@@ -1,6 +1,6 @@
 """Make a project: look at the data, link it, and write crboost.yaml.
 
-crboost new /work/ribosome --frames '/data/s1/*.eer' --mdocs '/data/s1/*.mdoc' --pipeline warp_to_tomograms
+crboost new /scratch/ribosome --frames '/data/s1/*.eer' --mdocs '/data/s1/*.mdoc' --pipeline warp_to_tomograms
 crboost new --pipelines        the pipelines to start from
 """
 
