@@ -14,7 +14,15 @@ from core.formats import star
 from core.relion import project as relion
 from core.relion.lock import locked_pipeline, read_pipeline, relion_lock
 from tests.engine.driving import drive, engine_of, letters, sentences
-from tests.rehearsed import DATA, done_attempts, rehearsal
+from tests.rehearsed import DATA, done_attempts, rehearsal, wait_for
+
+
+def taken(lock: Path) -> bool:
+    try:
+        lock.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def test_a_lock_that_somebody_holds_is_said_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +43,7 @@ def test_a_lock_that_somebody_holds_is_said_and_waited_for(tmp_path: Path, monke
         (lock / "lock_default_pipeline.star").unlink()
         lock.rmdir()
         drive(engine, lambda: letters(engine, "importmovies") == "+")
-        lock.mkdir()
+        wait_for(lambda: taken(lock), what="for RELION's lock, which the engine may have just now")
         (lock / "lock_default_pipeline.star").write_text("lock\n")
         drive(engine, lambda: "has held its lock" in sentences(engine))
         (lock / "lock_default_pipeline.star").unlink()
