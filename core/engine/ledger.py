@@ -11,7 +11,7 @@ from typing import Any
 
 from core.engine.events import EventLog, EventReader
 from core.engine.plan import Plan
-from core.engine.states import JobState, TaskState
+from core.engine.states import TaskState
 from core.engine.status import JobStatus, Need, Status, load_snapshot, position, save_status
 from core.project.layout import ProjectPaths
 
@@ -153,9 +153,6 @@ class Ledger:
     @property
     def unsaved(self) -> bool:
         return self._changed
-
-    def job_state(self, instance: str) -> JobState:
-        return JobState(self._index[instance].state)
 
     def _record(self, kind: str, **fields: Any) -> None:
         self.status.apply(self.log.add(time.time(), kind, **fields))

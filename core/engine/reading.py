@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.engine.events import Event, EventReader
 from core.engine.lease import is_alive, read_lease
-from core.engine.status import DIED, Status, load_snapshot
+from core.engine.status import DIED, Status, load_snapshot, position
 from core.errors import InputError
 from core.files import read_text
 from core.project.layout import ProjectPaths
@@ -29,6 +29,7 @@ class StatusFollower:
     def _load(self) -> None:
         self.status = load_snapshot(self.paths) or self._unstarted()
         self._reader = EventReader(self.paths.events, self.status.event)
+        self._behind = False
         self.update()
 
     def _unstarted(self) -> Status:
@@ -54,8 +55,7 @@ class StatusFollower:
             found.extend(events)
             for event in events:
                 self.status.apply(event)
-        planned = any(event.kind == "engine" and "plan_version" in event.fields for event in found)
-        if self._reader.gap or planned or self._columns_changed(found):
+        if self._reader.gap or self._behind or self._unknown(self.status, found):
             self._reload()
         self._check_engine()
         return found
@@ -64,16 +64,25 @@ class StatusFollower:
         """The snapshot with the events after it: while a run begins, it is older than the events that were read."""
         snapshot = load_snapshot(self.paths)
         if snapshot is not None:
+            self._behind = False
             self._reader = EventReader(self.paths.events, snapshot.event)
             while events := self._reader.read():
+                # Of jobs or series that are new since: the engine writes them into the snapshot within seconds.
+                self._behind = self._behind or self._unknown(snapshot, events)
                 for event in events:
                     snapshot.apply(event)
             self.status = snapshot
         self._reader.gap = False
 
-    def _columns_changed(self, events: list[Event]) -> bool:
-        known = {job.id for job in self.status.jobs}
-        return any(event.kind in ("task", "job") and event.fields.get("job") not in known for event in events)
+    def _unknown(self, status: Status, events: list[Event]) -> bool:
+        """Whether events speak of jobs or tasks that the status has no columns for."""
+        jobs = {job.id: job for job in status.jobs}
+        for event in events:
+            if event.kind in ("task", "job"):
+                job = jobs.get(event.fields.get("job", ""))
+                if job is None or (event.kind == "task" and position(status, job, event.fields["key"]) is None):
+                    return True
+        return False
 
     def _check_engine(self) -> None:
         """An engine that was killed cannot say so: its lease does, where it was on this host."""

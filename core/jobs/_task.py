@@ -90,14 +90,6 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskKey:
-    """``instance`` is the id of a job instance, ``series`` a series id or a cohort key (beginning with ``@``)."""
-
-    instance: str
-    series: str
-
-
-@dataclass(frozen=True, slots=True)
 class TaskDeclaration:
     """One task of a job instance.
 

@@ -10,6 +10,7 @@ import pytest
 from core.engine import events as events_module
 from core.engine.events import EventLog, EventReader
 from core.engine.ledger import Ledger
+from core.engine.reading import StatusFollower
 from core.engine.states import TaskState
 from core.engine.status import JobStatus, Status, load_snapshot, save_status
 from core.errors import InputError
@@ -112,3 +113,23 @@ def test_status_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     paths.status.write_text('{"format": 2}')
     with pytest.raises(InputError, match="newer version"):
         load_snapshot(paths)
+
+
+def test_a_reader_takes_up_series_that_were_added_meanwhile(tmp_path: Path) -> None:
+    paths = folders(tmp_path)
+    paths.file.write_text("name: p\n")
+    save_status(paths, small_status())
+    follower = StatusFollower(tmp_path)
+    log = EventLog(paths.events, 0)
+    log.add(1.0, "task", job="tsCtf", key="TS_3", state="+", attempt=1)
+    log.flush()
+    follower.update()
+    assert follower.status.series == ["TS_1", "TS_2"]  # the snapshot does not have it yet
+    grown = small_status()
+    grown.series, job = ["TS_1", "TS_2", "TS_3"], grown.jobs[0]
+    for column in (job.states, job.attempts, job.fingerprints, job.started, job.ended):
+        column.insert(2, column[0])  # type: ignore[arg-type]
+    save_status(paths, grown)
+    follower.update()
+    assert follower.status.series == ["TS_1", "TS_2", "TS_3"]
+    assert follower.status.jobs[0].states == [".", ".", "+", "."]
