@@ -24,7 +24,7 @@ from core.standins.install import install
 from core.standins.session import make_session
 
 DATA = Path(__file__).resolve().parents[1] / "config"
-CONF = "local: {cpus: 64, gpus: 16}\n"
+CONF = "submitter: local\nlocal: {cpus: 64, gpus: 16}\n"
 
 
 def rehearsal(

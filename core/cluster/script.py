@@ -38,7 +38,8 @@ _SEPARATOR = "\x1f"
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt. ``project`` and ``inbox`` are absolute folders. Inputs are looked for up to ``visible_seconds``.
-    ``environment`` is set for all of the script; ``note`` is a line of its header (REHEARSAL, stand-ins)."""
+    ``environment`` is set for all of the script; ``note`` is a line of its header (REHEARSAL, stand-ins). A command with
+    MPI gets ``ranks`` processes where no submission template says how it is launched."""
 
     paths: AttemptPaths
     instance: str
@@ -48,6 +49,7 @@ class Attempt:
     environment: tuple[tuple[str, str], ...] = ()
     note: str = ""
     version: str = ""
+    ranks: int = 1
 
 
 def render(work: Work, attempt: Attempt, wrap: Callable[[Command], Sequence[str]]) -> str:
@@ -82,6 +84,7 @@ def render(work: Work, attempt: Attempt, wrap: Callable[[Command], Sequence[str]
         "",
         *_array("inputs", work.inputs),
         *_stage(work.stage, paths),
+        *_launcher(work.commands, attempt.ranks),
         *(line for number, command in enumerate(work.commands, 1) for line in _command(number, command, wrap)),
         *_work(work, fresh),
         *(
@@ -158,11 +161,18 @@ def _aside(path: str, paths: AttemptPaths) -> Path:
     return paths.aside / inside
 
 
+def _launcher(commands: Iterable[Command], ranks: int) -> list[str]:
+    """How commands with MPI are launched, unless the submission has said so (``core.cluster.batch``)."""
+    if not any(command.mpi for command in commands):
+        return []
+    return [f'declare -F crboost_launch > /dev/null || crboost_launch() {{ mpirun -n {ranks} "$@"; }}', ""]
+
+
 def _command(number: int, command: Command, wrap: Callable[[Command], Sequence[str]]) -> list[str]:
     arguments = [quote(argument) for argument in wrap(command)]
-    call = [_call("exec", arguments)]
+    call = [_call("crboost_launch" if command.mpi else "env" if command.may_fail else "exec", arguments)]
     if command.may_fail:
-        call = [_call("env", arguments), 'echo "ended with code $?" >&2']
+        call.append('echo "ended with code $?" >&2')
     return _function(
         f"command_{number}",
         [
@@ -209,7 +219,11 @@ def _call(head: str, arguments: Sequence[str]) -> str:
         return line
     rows = [head]
     for argument in arguments:
-        if head == "exec" and not argument.startswith("-") and len(rows[-1]) + len(argument) < _LINE:
+        if (
+            head in ("exec", "crboost_launch")
+            and not argument.startswith("-")
+            and len(rows[-1]) + len(argument) < _LINE
+        ):
             rows[-1] += f" {argument}"
         else:
             rows.append(argument)

@@ -11,19 +11,24 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from core.engine.engine import Engine
+from core.engine.engine_job import engine_job_begins, submit_successor
 from core.engine.lease import LeaseLost
-from core.errors import CrboostError
+from core.errors import ConflictError, CrboostError
 from core.watch.folders import FolderWatch, Mode
 
 LINGER_SECONDS = 1.0
+FREE_SECONDS = 5.0
 
 
-async def serve(root: Path, data: Path, mode: Mode | None, poll_seconds: float | None) -> int:
+async def serve(
+    root: Path, data: Path, mode: Mode | None, poll_seconds: float | None, *, in_slurm: bool = False
+) -> int:
     """Step whenever something happens, until actual equals wanted. How the inbox is watched is the site's, where it is
-    not given."""
+    not given. ``in_slurm``: this is a job, which waits for the lease, and submits its successor on SIGUSR1."""
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
 
@@ -39,7 +44,14 @@ async def serve(root: Path, data: Path, mode: Mode | None, poll_seconds: float |
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    engine = await asyncio.to_thread(Engine, root, data, wake)
+    if in_slurm:
+        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.run_in_executor(None, _succeed, root, data))
+        engine_job_begins(root)
+        engine = await _when_free(root, data, wake, stopping)
+        if engine is None:
+            return 0
+    else:
+        engine = await asyncio.to_thread(Engine, root, data, wake)
     gc.collect()
     gc.freeze()  # what was read at the start stays: no walk through it again and again
     site = engine.sources.site.watch
@@ -78,6 +90,25 @@ async def serve(root: Path, data: Path, mode: Mode | None, poll_seconds: float |
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
         watch.close()
+
+
+async def _when_free(root: Path, data: Path, wake: Callable[[], None], stopping: asyncio.Event) -> Engine | None:
+    """The engine, as soon as the one before has given up the lease. None where it is ended before that."""
+    while not stopping.is_set():
+        try:
+            return await asyncio.to_thread(Engine, root, data, wake)
+        except ConflictError as error:
+            _log(f"crboost: {error} This one waits.")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), FREE_SECONDS)
+    return None
+
+
+def _succeed(root: Path, data: Path) -> None:
+    try:
+        _log(f"crboost: {submit_successor(root, data)}")
+    except CrboostError as error:
+        _log(f"crboost: no successor could be submitted: {error}")
 
 
 def _log(sentence: str) -> None:
@@ -140,6 +171,7 @@ def main() -> int:
     parser.add_argument("root", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--once", action="store_true", help="one pass, for cron")
+    parser.add_argument("--in-slurm", action="store_true", help="as a job of Slurm, with a successor")
     parser.add_argument(
         "--watch",
         choices=("auto", "events", "poll"),
@@ -150,7 +182,7 @@ def main() -> int:
     try:
         if arguments.once:
             return once(root, data)
-        return asyncio.run(serve(root, data, arguments.watch, arguments.poll_seconds))
+        return asyncio.run(serve(root, data, arguments.watch, arguments.poll_seconds, in_slurm=arguments.in_slurm))
     except CrboostError as error:
         sys.stderr.write(f"crboost: {error}\n")
         return error.exit_code

@@ -1,4 +1,4 @@
-"""Attempts that are with the local submitter or the worker: submitting, following, cancelling, recovering.
+"""Attempts that are with a submitter or the worker: submitting, following, cancelling, recovering.
 
 Every attempt is journaled before it is submitted and claims itself before it does anything, so a kill of the engine
 at any moment neither loses one nor runs one twice (design 2 and 5).
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,20 +30,31 @@ from core.cluster.protocol import (
     withdraw,
 )
 from core.cluster.slots import Held
+from core.cluster.slurm import NotKnown, Refused
+from core.cluster.slurm_words import Phase, Trouble, state_meaning
+from core.engine.slurm_queue import SlurmQueue, Submitted
 from core.errors import ConflictError, CrboostError
 from core.project.layout import ProjectPaths
 from core.project.lock import user
 
 VISIBLE_SECONDS = 3.0
+QUEUE_VISIBLE_SECONDS = 15.0
+"""How long the state of a task that Slurm says has ended may take to become visible here."""
+ABSENT_SECONDS = 60.0
+"""The same, where Slurm does not show the job at all."""
+VERDICT_SECONDS = 20.0
+"""How long a failed task waits for Slurm's word on why."""
 GRACE_SECONDS = 10.0
 _ANSWERED = -1
 INTERNAL = "internal-"
 TIME_LIMIT = "time limit"
+TIME_LIMIT_CODE = 140
 
 
 @dataclass(slots=True)
 class Live:
-    """One attempt that has been submitted and has not ended. ``worker`` is a process id for internal work."""
+    """One attempt that has been submitted and has not ended. ``worker`` is a process id for internal work; ``index``
+    is the one in its Slurm array, -1 for a local one."""
 
     instance: str
     key: str
@@ -50,60 +62,140 @@ class Live:
     paths: AttemptPaths
     token: str
     job: LocalJob | None = None
+    index: int = -1
     worker: int = 0
     worker_start: int = 0
     submitted: float = field(default_factory=time.time)
     running: bool = False
+    said: bool = False
+    """Whether it dropped a file into the inbox: then its state is looked for."""
     gone: float | None = None
     cancelled: str = ""
     limit_seconds: float = 0.0
 
+    @property
+    def in_slurm(self) -> bool:
+        return self.index >= 0
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended. ``outcome``: a state of the protocol, ``lost``, or ``withdrawn`` (it never started)."""
+    """How an attempt ended. ``outcome``: a state of the protocol, ``lost``, or ``withdrawn`` (it never started).
+    ``trouble``: what kept it from its own end, ``node`` where that was."""
 
     live: Live
     outcome: str
     state: AttemptState | None
     reason: str = ""
+    trouble: Trouble = Trouble.NONE
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An attempt whose script is written. ``facts``: what an engine that takes over must know of it."""
+
+    instance: str
+    paths: AttemptPaths
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A submission that Slurm has answered. ``array`` None: it took none of ``members``; ``refused`` says why, None
+    where it never arrived."""
+
+    instance: str
+    members: tuple[Live, ...]
+    array: int | None
+    refused: Refused | None
 
 
 class Attempts:
-    """All live attempts of this engine."""
+    """All live attempts of this engine. ``slurm`` is None where the site has none."""
 
-    def __init__(self, paths: ProjectPaths, submitter: LocalSubmitter, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, paths: ProjectPaths, submitter: LocalSubmitter, slurm: SlurmQueue | None, wake: Callable[[], None]
+    ) -> None:
         self.paths = paths
         self.submitter = submitter
+        self.slurm = slurm
         self.journal = Journal(paths.submissions)
         self.live: dict[tuple[str, str], Live] = {}
         self._pool = ThreadPoolExecutor(4, "cancel")
         self._cancelling: dict[tuple[str, str], Future[bool]] = {}
         self._wake = wake
         self._seen: set[tuple[str, str]] = set()
+        self._left: dict[str, int] = {}
+        """Of each submission: how many attempts have not ended."""
 
     def next_number(self, folder: Path, key: str, known: int) -> int:
         """The number of a new attempt: above every one that the ledger or the disk knows."""
         return max(known, newest_attempt(folder / "tasks" / key)) + 1
 
-    def submit(
-        self, instance: str, paths: AttemptPaths, held: Held, limit_seconds: float, facts: Mapping[str, Any]
-    ) -> Live:
-        """Start the script of an attempt as a detached process. ``facts`` is what an engine that takes over must know
-        of it (its fingerprint). Raises :class:`CrboostError` where it was not started."""
+    def submit(self, prepared: Prepared, held: Held, limit_seconds: float) -> Live:
+        """Start the script of an attempt as a detached process. Raises :class:`CrboostError` where it was not
+        started."""
+        paths = prepared.paths
         token = f"{paths.key.strip('@')}-{paths.number}-{secrets.token_hex(6)}"
-        who = {"host": os.uname().nodename, "user": user(), "limit_seconds": limit_seconds}
-        self.journal.intent(token, [(instance, paths.key, paths.number)], **who, **facts)
+        self._intent(token, [prepared], limit_seconds=limit_seconds)
         try:
             job = self.submitter.submit(paths.script, job_id=token, environment={}, held=held, cwd=self.paths.root)
         except CrboostError:
-            self._settled(token)
+            self._settle(token)
             raise
-        live = Live(instance, paths.key, paths.number, paths, token, job=job, limit_seconds=limit_seconds)
-        self.live[(instance, paths.key)] = live
+        live = Live(prepared.instance, paths.key, paths.number, paths, token, job=job, limit_seconds=limit_seconds)
+        self._take(live)
         with contextlib.suppress(CrboostError):  # it runs: whoever takes over finds it by its token
             self.journal.submitted(token, pid=job.pid, pid_start=job.pid_start, boot=job.boot)
         return live
+
+    def submit_array(
+        self,
+        token: str,
+        members: Sequence[Sequence[Prepared]],
+        options: Sequence[str],
+        script: Path,
+        *,
+        at_once: int,
+        limit: int,
+    ) -> list[Live]:
+        """Hand a script to Slurm whose index ``i`` runs ``members[i]``. What became of it comes with :meth:`placed`.
+
+        ``at_once``: the throttle that it has (0: none), ``limit`` the one of its whole job."""
+        assert self.slurm is not None
+        flat = [(index, prepared) for index, pack in enumerate(members) for prepared in pack]
+        self._intent(token, [prepared for _, prepared in flat], slurm=True, indices=[index for index, _ in flat])
+        found = []
+        for index, prepared in flat:
+            paths = prepared.paths
+            live = Live(prepared.instance, paths.key, paths.number, paths, token, index=index)
+            self._take(live)
+            found.append(live)
+        made = Submitted(token, flat[0][1].instance, len(members), at_once=at_once, limit=limit)
+        self.slurm.submit(made, options, script, self.paths.root, range(len(members)))
+        return found
+
+    def placed(self) -> list[Placed]:
+        """Slurm's answers to submissions since the last call. What it did not take is no longer live."""
+        if self.slurm is None:
+            return []
+        found = []
+        for answer in self.slurm.step():
+            members = tuple(live for live in self.live.values() if live.token == answer.token)
+            if not members:
+                continue
+            if answer.array is not None:
+                with contextlib.suppress(CrboostError):  # whoever takes over finds it by its name
+                    self.journal.submitted(answer.token, array=answer.array)
+            elif answer.refused is not None:
+                for live in members:
+                    del self.live[(live.instance, live.key)]
+                    live.paths.script.unlink(missing_ok=True)  # never submitted: its number is free again
+                self._settle(answer.token)
+            # What never arrived is fenced one by one in follow(): a copy that comes all the same ends as duplicate.
+            found.append(Placed(members[0].instance, members, answer.array, answer.refused))
+        return found
 
     def hand_to_worker(self, instance: str, paths: AttemptPaths, worker: int) -> Live:
         """Note an internal attempt that the worker process will carry out."""
@@ -122,6 +214,9 @@ class Attempts:
         if submission is not None:
             live.token = submission.token
             live.limit_seconds = float(submission.intent.get("limit_seconds", 0.0))
+            if submission.intent.get("slurm"):
+                self._recover_array(live, submission)
+                return
             if submission.fields is not None:
                 live.job = LocalJob(**submission.fields, token=submission.token)
             else:
@@ -131,7 +226,25 @@ class Attempts:
                 live.worker, live.worker_start = start.pid, start.pid_start
             else:
                 live.job = LocalJob(start.pid, start.pid_start, start.boot, start.job)
-        self.live[(instance, key)] = live
+        self._take(live)
+
+    def _recover_array(self, live: Live, submission: Submission) -> None:
+        if self.slurm is None:
+            raise ConflictError(
+                "Tasks of this project are in Slurm's queue, but this host has no Slurm, or conf.yaml says submitter: "
+                "local. Run it where they were submitted.",
+                self.paths.root,
+            )
+        position = submission.attempts.index((live.instance, live.key, live.number))
+        indices = submission.intent["indices"]
+        live.index = int(indices[position])
+        made = self.slurm.submissions.get(submission.token)
+        if made is None:
+            array = None if submission.fields is None else int(submission.fields["array"])
+            made = Submitted(submission.token, live.instance, max(indices) + 1, array)
+            self.slurm.adopt(made)
+        made.live.add(live.index)
+        self._take(live)
 
     def unsettled(self) -> dict[AttemptId, Submission]:
         """Attempts of the journal whose end nobody has noted yet."""
@@ -142,12 +255,20 @@ class Attempts:
         over would run them twice. ``folders``: the job folder of each instance, below the project."""
         here, me = os.uname().nodename, user()
         found: dict[tuple[str, str], list[str]] = {}
+        queued: dict[int, bool] = {}
         for (instance, key, number), submission in self.unsettled().items():
             host, owner = str(submission.intent.get("host", here)), str(submission.intent.get("user", me))
-            if (host, owner) == (here, me) or instance not in folders:
+            mine = owner == me and (host == here or bool(submission.intent.get("slurm")))
+            if mine or instance not in folders:
                 continue
             paths = AttemptPaths(self.paths.root / folders[instance], key, number)
-            if read_state(paths.state) is not None or not paths.claim.exists():
+            if read_state(paths.state) is not None:
+                continue
+            if submission.intent.get("slurm"):
+                if self._in_queue(submission, owner, queued):
+                    found.setdefault((owner, "the cluster"), []).append(f"{instance} {key}")
+                continue
+            if not paths.claim.exists():
                 continue
             start = read_start(paths.start)
             if host == here and start is not None and process_start(start.pid) != start.pid_start:
@@ -161,13 +282,30 @@ class Attempts:
                 self.paths.root,
             )
 
+    def _in_queue(self, submission: Submission, owner: str, known: dict[int, bool]) -> bool:
+        """Whether Slurm still has jobs of somebody else's submission; yes where that cannot be known."""
+        if self.slurm is None or submission.fields is None:
+            return True
+        array = int(submission.fields["array"])
+        if array not in known:
+            try:
+                states = self.slurm.slurm.others(array)
+            except NotKnown as error:
+                raise ConflictError(
+                    f"Tasks of {owner} may still run, and Slurm does not answer ({error}): try again later.",
+                    self.paths.root,
+                ) from error
+            known[array] = any(state_meaning(state).phase != Phase.ENDED for state in states)
+        return known[array]
+
     def follow(self) -> list[Ended]:
         """Every attempt that has ended since the last call. Marks those that began to run."""
         self._read_inbox()
         ended: list[Ended] = []
         now = time.time()
         for address, live in list(self.live.items()):
-            found = self._look(live, now, address in self._seen)
+            told = address in self._seen
+            found = self._look_in_queue(live, now, told) if live.in_slurm else self._look(live, now, told)
             if found is None:
                 continue
             cancelling = self._cancelling.get(address)
@@ -175,8 +313,12 @@ class Attempts:
                 continue
             self._cancelling.pop(address, None)
             del self.live[address]
+            if live.in_slurm and self.slurm is not None:
+                pack = any(one.token == live.token and one.index == live.index for one in self.live.values())
+                if not pack:
+                    self.slurm.ended(live.token, live.index)
             if live.token and not live.worker:
-                self._settled(live.token)
+                self._one_less(live.token)
             ended.append(found)
         self._seen.clear()
         return ended
@@ -201,18 +343,127 @@ class Attempts:
             return None
         if withdraw(live.paths):
             return Ended(live, "withdrawn", None)
-        return Ended(
-            live, "lost", None, "its process is gone and left no state: killed from outside, or the host restarted"
-        )
+        reason = "its process is gone and left no state: killed from outside, or the host restarted"
+        return Ended(live, "lost", None, reason, Trouble.LOST)
+
+    def _look_in_queue(self, live: Live, now: float, told: bool) -> Ended | None:
+        """As :meth:`_look`, for a task in Slurm: its own state file decides, Slurm only says why there is none."""
+        queue = self.slurm
+        assert queue is not None
+        phase = queue.phase(live.token, live.index)
+        live.said = live.said or told
+        gone = phase is None or phase == Phase.ENDED
+        if (live.said or gone) and (ended := _end_of(live)) is not None:
+            return self._with_verdict(live, ended, now)
+        if not live.running and (live.said or gone or phase == Phase.RUNNING):
+            live.running = live.paths.start.exists()
+        if not gone:
+            live.gone = None
+            return None
+        if live.gone is None:
+            live.gone = now
+        row = queue.row(live.token, live.index)
+        job = self.job_name(live)
+        if row is None and job:
+            queue.ask_account(job)
+        account = queue.account(job)
+        known = row is not None or (account is not None and bool(account.state))
+        if live.cancelled:
+            patience = VISIBLE_SECONDS
+        elif live.token not in queue.submissions:
+            patience = 0.0  # two looks, ten seconds apart, did not find it
+        else:
+            patience = QUEUE_VISIBLE_SECONDS if known else ABSENT_SECONDS
+        newest_attempt(live.paths.folder)  # lists it, which makes a slow file system look again
+        if now - live.gone < patience:
+            queue.hurry()
+            return None
+        raw = row.state if row is not None else account.state if account is not None else ""
+        meaning = state_meaning(raw) if raw else None
+        node = row.node if row is not None else ""
+        if withdraw(live.paths):
+            trouble = meaning.trouble if meaning is not None else Trouble.NONE
+            if meaning is not None and trouble == Trouble.NONE and not live.cancelled:
+                trouble = Trouble.UNSEEN
+            reason = f"Slurm's job {job} {meaning.words}" if meaning is not None else ""
+            return Ended(live, "withdrawn", None, reason, trouble, node)
+        if meaning is None:
+            reason = f"Slurm no longer knows its job {job}, and it left no state"
+            return Ended(live, "lost", None, reason, Trouble.LOST)
+        trouble = meaning.trouble if meaning.trouble != Trouble.NONE else Trouble.LOST
+        where = f" on {node}" if node else ""
+        return Ended(live, "lost", None, f"Slurm's job {job}{where} {meaning.words}", trouble, node)
+
+    def _with_verdict(self, live: Live, ended: Ended, now: float) -> Ended | None:
+        """A task that did not succeed by itself waits a moment for Slurm's word on why."""
+        state = ended.state
+        queue = self.slurm
+        assert queue is not None and state is not None
+        if state.state in ("done", "blocked") or live.cancelled:
+            return ended
+        if state.code == TIME_LIMIT_CODE:
+            return Ended(live, state.state, state, "reached its time limit", Trouble.TIME, state.host)
+        live.gone = live.gone or now
+        fresh = queue.asked_clock > live.gone
+        row = queue.row(live.token, live.index)
+        back = row is not None and row.phase == Phase.PENDING
+        if row is None or not (row.phase == Phase.ENDED or (back and fresh)):
+            job = self.job_name(live)
+            account = queue.account(job)
+            if row is None and fresh and account is None and queue.accounting:
+                queue.ask_account(job)
+            if account is not None and account.state:
+                meaning = state_meaning(account.state)
+                return Ended(live, state.state, state, _because(meaning.words, ended), meaning.trouble, state.host)
+            if now - live.gone < VERDICT_SECONDS:
+                queue.hurry()
+                return None
+            return ended
+        meaning = row.meaning
+        trouble = Trouble.REQUEUED if back else meaning.trouble
+        if state.state == "failed" and trouble not in (Trouble.MEMORY, Trouble.TIME, Trouble.NODE):
+            return Ended(live, state.state, state, ended.reason, node=row.node)
+        if back and live.token in queue.submissions:  # what Slurm has put back would end at once, but blocks the queue
+            queue.cancel({live.token: [live.index]})
+        words = "was put back into the queue" if back else meaning.words
+        return Ended(live, state.state, state, _because(words, ended), trouble, row.node or state.host)
+
+    def job_name(self, live: Live) -> str:
+        """How Slurm calls it (``123_4``), "" where that is not known."""
+        made = self.slurm.submissions.get(live.token) if self.slurm is not None else None
+        return "" if made is None or made.array is None else f"{made.array}_{live.index}"
 
     def _alive(self, live: Live) -> bool:
         if live.worker:
             return process_start(live.worker) == live.worker_start
         return live.job is not None and self.submitter.alive(live.job)
 
-    def _settled(self, token: str) -> None:
+    def _intent(self, token: str, prepared: Sequence[Prepared], **fields: Any) -> None:
+        who = {"host": os.uname().nodename, "user": user()}
+        attempts = [(one.instance, one.paths.key, one.paths.number) for one in prepared]
+        facts = {one.paths.key: dict(one.facts) for one in prepared}
+        self.journal.intent(token, attempts, **who, **fields, facts=facts)
+
+    def _take(self, live: Live) -> None:
+        self.live[(live.instance, live.key)] = live
+        if live.token:
+            self._left[live.token] = self._left.get(live.token, 0) + 1
+
+    def _one_less(self, token: str) -> None:
+        self._left[token] = self._left.get(token, 1) - 1
+        if self._left[token] <= 0:
+            self._settle(token)
+
+    def _settle(self, token: str) -> None:
+        self._left.pop(token, None)
         with contextlib.suppress(CrboostError):  # one that is not noted is settled again by the next engine
             self.journal.settled(token)
+
+    def settle_ended(self) -> None:
+        """After recovering: submissions of the journal of which nothing is live are over."""
+        for token in self.journal.read():
+            if token not in self._left:
+                self._settle(token)
 
     def _read_inbox(self) -> None:
         self.paths.inbox.mkdir(exist_ok=True)
@@ -225,7 +476,7 @@ class Attempts:
 
     @property
     def uncertain(self) -> bool:
-        """Whether some attempt's process is gone and its state may only not be visible yet."""
+        """Whether some attempt is gone and its state may only not be visible yet."""
         return any(live.gone is not None for live in self.live.values())
 
     def cancel(self, instance: str, key: str, why: str) -> None:
@@ -239,6 +490,21 @@ class Attempts:
             self._cancelling[(instance, key)] = future
             future.add_done_callback(lambda _: self._wake())
 
+    def cancel_in_queue(self) -> None:
+        """Tell Slurm to end what is to be cancelled, all of it in one call; again after a while, until it is gone."""
+        if self.slurm is None:
+            return
+        wanted: dict[str, set[int]] = {}
+        for live in self.live.values():
+            if live.in_slurm and live.cancelled:
+                wanted.setdefault(live.token, set()).add(live.index)
+        if not wanted:
+            return
+        for live in self.live.values():  # series in one pack end together; the others are submitted again
+            if not live.cancelled and live.index in wanted.get(live.token, ()):
+                live.cancelled = "its pack was cancelled"
+        self.slurm.cancel(wanted)
+
     def worker_answered(self, addresses: Iterable[tuple[str, str]]) -> None:
         """The worker is through with these internal attempts, whatever became of them: what left no state is lost."""
         for address in addresses:
@@ -247,18 +513,41 @@ class Attempts:
                 live.worker_start = _ANSWERED
 
     @property
-    def cancelling(self) -> bool:
-        return any(not future.done() for future in self._cancelling.values())
+    def busy(self) -> bool:
+        """Whether something is under way that one pass (``--once``) waits for."""
+        if any(not future.done() for future in self._cancelling.values()):
+            return True
+        if any(live.worker or live.cancelled for live in self.live.values()):
+            return True
+        return self.slurm is not None and self.slurm.busy
+
+    def due(self) -> float | None:
+        """When Slurm is to be asked next (monotonic)."""
+        return None if self.slurm is None else self.slurm.due()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
+        if self.slurm is not None:
+            self.slurm.close()
 
 
 def _end_of(live: Live) -> Ended | None:
     state = read_state(live.paths.state)
-    return None if state is None or state.state == "duplicate" else Ended(live, state.state, state, state.reason)
+    if state is None or state.state == "duplicate":
+        return None
+    return Ended(live, state.state, state, state.reason, node=state.host)
+
+
+def _because(words: str, ended: Ended) -> str:
+    return f"{words} ({ended.reason.rstrip('.')})" if ended.reason else words
 
 
 def internal_token(worker: int, start: int) -> str:
     """The job id of work in the worker process."""
     return f"{INTERNAL}{worker}-{start}"
+
+
+def array_token(project: str, folder: str) -> str:
+    """A name for a submission that no other one has, as Slurm takes it: at most 64 of ``[A-Za-z0-9_.-]``."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", project).strip("_") or "crboost"
+    return f"{plain[:32]}-{Path(folder).name}-{secrets.token_hex(4)}"

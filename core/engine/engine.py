@@ -8,6 +8,7 @@ beside it and is collected in a later step.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,9 +18,11 @@ from typing import Any
 from core import __version__
 from core.cluster.local import LocalSubmitter
 from core.cluster.protocol import AttemptPaths
-from core.cluster.slots import Held
+from core.cluster.slurm import Slurm, slurm_is_there
+from core.cluster.slurm_words import Trouble
 from core.engine import causes
 from core.engine.attempts import TIME_LIMIT, Attempts, Ended
+from core.engine.bad_nodes import BadNodes
 from core.engine.decisions import save_decisions
 from core.engine.gathering import Gathering
 from core.engine.lease import HEARTBEAT_SECONDS, HeldLease, LeaseLost
@@ -30,16 +33,16 @@ from core.engine.plan import Plan, Sources, job_folders, read_sources
 from core.engine.readiness import Readiness
 from core.engine.relion_jobs import RelionJobs
 from core.engine.relion_sync import RelionSync
-from core.engine.rendering import TaskResources, script_of, task_resources
-from core.engine.space import SPACE_SECONDS, Space
+from core.engine.slurm_queue import SlurmQueue
+from core.engine.space import SPACE_SECONDS
 from core.engine.states import TaskState
 from core.engine.status import Need
+from core.engine.submitting import Address, Submitting
 from core.engine.tool_table import tool_table
-from core.engine.trash import move_products
 from core.engine.wishes import ONE_SHOT, Wish, Wishes, reduce_requests, selection
 from core.engine.worker_client import WorkerClient
 from core.errors import CrboostError
-from core.files import disk_is_full, drop_leftovers, replace_text
+from core.files import drop_leftovers
 from core.jobs._base import JobType
 from core.jobs._task import COHORT
 from core.project.decisions import Decision
@@ -50,7 +53,6 @@ from core.tools.table import ToolTable
 
 PROGRESS_SECONDS = 5.0
 TROUBLE_SECONDS = 2.0
-CROWDED_SECONDS = 60.0
 INTERNAL_BATCH = 100
 FILE_RETRIES = 2
 FILE_PAUSE_SECONDS = 5.0
@@ -59,8 +61,12 @@ BLOCKED_PAUSE_SECONDS = 30.0
 GATHER_TRIES = 3
 GATHER_PAUSE_SECONDS = 2.0
 
-Address = tuple[str, str]
-"""Job instance and key of a task."""
+HOW = {
+    Trouble.TIME: "with twice the time",
+    Trouble.MEMORY: "with twice the memory",
+    Trouble.NODE: "on another node",
+}
+"""How a task is tried again after a trouble."""
 
 
 class Engine:
@@ -85,7 +91,11 @@ class Engine:
         self.ledger = Ledger(self.paths)
         self.sources: Sources = read_sources(self.root, self.data, self._planned_version())
         self.table: ToolTable
-        self.attempts = Attempts(self.paths, LocalSubmitter(local_slots(self.sources.site)), wake)
+        self.slurm = self._slurm(wake)
+        """None where tasks run on this host."""
+        queue = self.slurm or (SlurmQueue(self._client(), wake) if slurm_is_there() else None)
+        self.attempts = Attempts(self.paths, LocalSubmitter(local_slots(self.sources.site)), queue, wake)
+        self.submitting = Submitting(self)
         self._equip(self.sources)
         self.attempts.refuse_foreign({job.id: job.folder for job in self.ledger.status.jobs if job.folder})
         self.worker = WorkerClient(self.root, self.data, self.paths.engine_log, wake)
@@ -100,20 +110,15 @@ class Engine:
         self._wanted_trouble = ""
         self._wanted_due = 0.0
         self._dirty: set[Address] = set()
-        self._ready: set[Address] = set()
-        self._internal: list[Address] = []
-        self._later: dict[Address, float] = {}
-        self._longer: dict[Address, int] = {}
-        self._resources: dict[str, TaskResources] = {}
+        self.bad_nodes = BadNodes(self.ledger.status.queue.nodes)
         self._problems: list[Need] = []
         self._blocked: set[str] = set()
         self._gather_tries: dict[str, int] = {}
         self._trouble = ""
-        self.space = Space(self.root)
         self._progress_due = 0.0
-        self._crowded_due = 0.0
         self._beat_due = 0.0
-        self._worked = False
+        self._silent = False
+        self.worked = False
         self._outcome = self.ledger.status.outcome()
         self.ledger.set_engine(
             host=self.lease.lease.host,
@@ -145,7 +150,7 @@ class Engine:
         for instance, folder in job_folders(self.ledger.status, self.root).items():
             if instance in plan.jobs and plan.binding.folders.get(instance) != folder:
                 plan.binding.set_folder(instance, folder)
-        self._resources.clear()
+        self.submitting.replanned()
         self._gather_tries.clear()
         self._problems = [Need("problem", instance, problem.sentence) for instance, problem in plan.errors()]
         self._blocked = set()
@@ -161,13 +166,23 @@ class Engine:
     def _equip(self, sources: Sources) -> None:
         """Follow the site's configuration."""
         self.table = tool_table(sources, self.data)
-        self.attempts.submitter.slots = local_slots(sources.site)
+        self.submitting.configure(sources.site)
+
+    def _slurm(self, wake: Callable[[], None]) -> SlurmQueue | None:
+        """Where tasks go: Slurm where the site says so, or says nothing and has one."""
+        wanted = self.sources.site.submitter
+        if wanted == "local" or (wanted == "auto" and not slurm_is_there()):
+            return None
+        return SlurmQueue(self._client(), wake)
+
+    def _client(self) -> Slurm:
+        site = self.sources.site
+        return Slurm(self.paths.slurm_calls, shlex.split(site.qsub.command), site.slurm.seconds)
 
     def _judge_anew(self) -> None:
         self.readiness = Readiness(self.plan, self.ledger, self.wishes, self.sources.excluded_series)
         self._dirty = {(job.id, key) for job in self.plan.jobs.values() for key in job.tasks}
-        self._ready.clear()
-        self._internal.clear()
+        self.submitting.judge_anew()
 
     def _note_late_comers(self) -> None:
         """Say which series came after a cohort was frozen: they make nothing stale."""
@@ -187,11 +202,7 @@ class Engine:
         for (instance, key, number), submission in unsettled.items():
             known = self.ledger.knows(instance, key) and bool(self.ledger.job(instance).folder)
             if known and self.ledger.attempt(instance, key) < number:
-                facts = {
-                    name: submission.intent[name]
-                    for name in ("fingerprint", "cohort", "short")
-                    if name in submission.intent
-                }
+                facts = submission.intent.get("facts", {}).get(key, {})
                 self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, **facts)
         for job in self.ledger.status.jobs:
             for key, character in zip(self.ledger.status.keys(job), job.states, strict=True):
@@ -199,6 +210,7 @@ class Engine:
                     number = self.ledger.attempt(job.id, key)
                     paths = AttemptPaths(self.root / job.folder, key, number)
                     self.attempts.recover(job.id, key, paths, unsettled.get((job.id, key, number)))
+        self.attempts.settle_ended()
 
     def step(self) -> None:
         """One round. Raises :class:`LeaseLost` where the engine must end. A file that cannot be read or written now,
@@ -223,12 +235,15 @@ class Engine:
         for instance in self.jobs.take():
             self.plan.binding.set_folder(instance, self.root / self.ledger.job(instance).folder)
             self.ledger.save()  # before anything is submitted into that folder
+        for placed in self.attempts.placed():
+            self.submitting.placed(placed)
         for ended in self.attempts.follow():
             self._ended(ended)
         self._mark_running()
         self._enforce_wishes()
         self._judge()
-        self._submit()
+        self.submitting.submit()
+        self._tell_queue()
         self._use_worker()
         self.jobs.update()
         self._read_progress()
@@ -272,6 +287,8 @@ class Engine:
             self._replan(read_sources(self.root, self.data, self._planned_version()))
         for instance, key in again:
             self._cancel_downstream(instance, key, "its input is made again")
+        if again and self.bad_nodes.forgive():
+            self.ledger.set_queue(nodes=[])
         self.ledger.set_engine(request=new[-1].number)
 
     def _again(self, request: Request) -> list[Address]:
@@ -299,10 +316,9 @@ class Engine:
             for key in keys:
                 verdict = self.readiness.judge(instance, key)
                 if verdict.state in wanted and not verdict.state.live and verdict.state != TaskState.EXCLUDED:
-                    self._later.pop((instance, key), None)
-                    self._longer.pop((instance, key), None)
-                    self.ledger.set_task(instance, key, TaskState.WAITING, retries=0, fingerprint="")
-                    self._touch(instance, key)
+                    self.submitting.again((instance, key))
+                    self.ledger.set_task(instance, key, TaskState.WAITING, retries=0, more={}, fingerprint="")
+                    self.touch(instance, key)
                     mine.append((instance, key))
             if mine:
                 self.jobs.again(instance, request.series)
@@ -328,7 +344,7 @@ class Engine:
                     )
                     self.ledger.notice(sentence)
                     self.ledger.set_task(job.id, key, TaskState.WAITING, retries=0, fingerprint="")
-                    self._touch(job.id, key)
+                    self.touch(job.id, key)
                     found.append((job.id, key))
         return found
 
@@ -358,7 +374,7 @@ class Engine:
                 ):
                     self.attempts.cancel(*address, why)
 
-    def _touch(self, instance: str, key: str) -> None:
+    def touch(self, instance: str, key: str) -> None:
         """This task changed: judge it and what depends on it."""
         self._dirty.add((instance, key))
         self.jobs.changed.add(instance)
@@ -403,19 +419,19 @@ class Engine:
         self.ledger.gathered(instance, numbers, answer["notes"], good)
         for key, problem in answer["problems"].items():
             if self.ledger.knows(instance, key) and self.ledger.state(instance, key).good:
-                self._fail(instance, key, problem)
+                self.fail(instance, key, problem)
                 self._cancel_downstream(instance, key, "its input is broken")
         for key in answer["empty"]:
             if self.ledger.knows(instance, key) and self.ledger.state(instance, key) == TaskState.DONE:
                 self.ledger.set_task(instance, key, TaskState.EMPTY)
-                self._touch(instance, key)
+                self.touch(instance, key)
         keys = [key for key in request["keys"] if key not in answer["problems"]]
         self.gathering.wrote(instance, keys, bool(request["settled"]), answer["nodes"])
 
     def _gather_failed(self, instance: str, sentence: str, disk_full: bool) -> None:
         """The job's tables could not be written at all: tried again a few times, and with the next task that ends."""
         if disk_full:
-            self.space.ran_out(sentence)
+            self.submitting.space.ran_out(sentence)
             self.gathering.put_off(instance, SPACE_SECONDS)
             return
         tries = self._gather_tries[instance] = self._gather_tries.get(instance, 0) + 1
@@ -453,46 +469,91 @@ class Engine:
         if not self.ledger.knows(instance, key):
             return
         times = {} if state is None else {"started": float(state.start), "ended": float(state.end)}
+        trouble = Trouble.TIME if live.cancelled == TIME_LIMIT else ended.trouble
         if ended.outcome == "done":
             self.ledger.set_task(instance, key, TaskState.DONE, **times)
             self.jobs.ended(instance, key, live.number, TaskState.DONE, "")
-        elif live.cancelled == TIME_LIMIT:
-            self._longer[(instance, key)] = self._longer.get((instance, key), 0) + 1
-            reason = f"time limit of {live.limit_seconds / 60:.3g} min reached"
-            self._try_again(ended, reason, self.sources.site.retries, 0.0, "with twice the time")
+            self.bad_nodes.succeeded(ended.node)
         elif live.cancelled == "stop":
             self.ledger.set_task(instance, key, TaskState.STOPPED, fingerprint="", cause="stopped on request", **times)
             self.jobs.ended(instance, key, live.number, TaskState.STOPPED, "on request")
-        elif live.cancelled or ended.outcome == "withdrawn":
+        elif live.cancelled and live.cancelled != TIME_LIMIT:
             self.ledger.set_task(instance, key, TaskState.WAITING, fingerprint="")
         elif ended.outcome == "blocked":
             self._try_again(ended, ended.reason, BLOCKED_RETRIES, BLOCKED_PAUSE_SECONDS)
-        elif ended.outcome == "lost":
-            self._try_again(ended, ended.reason, self.sources.site.retries, 0.0)
+        elif trouble == Trouble.UNSEEN:
+            reason = f"it could not even begin{f' on {ended.node}' if ended.node else ''}: {ended.reason}"
+            self._avoid(ended)
+            self._try_again(ended, reason, BLOCKED_RETRIES, BLOCKED_PAUSE_SECONDS)
+        elif trouble == Trouble.CANCELLED:
+            self.fail(instance, key, "cancelled in Slurm, not by crboost; retry runs it again", **times)
+        elif trouble != Trouble.NONE:
+            self._after_trouble(ended, trouble)
+        elif ended.outcome == "withdrawn":
+            self.ledger.set_task(instance, key, TaskState.WAITING, fingerprint="")
         elif ended.outcome == "stopped":
-            self._fail(instance, key, state.reason if state and state.reason else "stopped from outside", **times)
+            self.fail(instance, key, state.reason if state and state.reason else "stopped from outside", **times)
         else:
-            cause = causes.describe(self._type(instance), live.paths.out, live.paths.err, ended.reason)
-            self._fail(instance, key, cause, **times)
-        self._touch(instance, key)
+            cause = causes.describe(self.type_of(instance), live.paths.out, live.paths.err, ended.reason)
+            self.fail(instance, key, cause, **times)
+            self._judge_node(ended)
+        self.touch(instance, key)
+
+    def _after_trouble(self, ended: Ended, trouble: Trouble) -> None:
+        """Nothing is wrong with the task itself: it is tried again, elsewhere or with more of what it lacked."""
+        instance, key = ended.live.instance, ended.live.key
+        reason = ended.reason or trouble.value
+        if ended.live.cancelled == TIME_LIMIT:
+            reason = f"time limit of {ended.live.limit_seconds / 60:.3g} min reached"
+        if trouble == Trouble.NODE:
+            self._avoid(ended)
+        if not self.retried(instance, key, reason, self.sources.site.retries, 0.0, HOW.get(trouble, "")):
+            self.fail(instance, key, reason)
+            return
+        lacked = {Trouble.TIME: "time", Trouble.MEMORY: "memory"}.get(trouble)
+        if lacked is not None:
+            more = self.ledger.job(instance).more.get(key, {})
+            self.ledger.set_task(instance, key, TaskState.WAITING, more={**more, lacked: more.get(lacked, 1) * 2})
+
+    def _avoid(self, ended: Ended) -> None:
+        """The next attempt should run elsewhere."""
+        if ended.node and ended.live.in_slurm:
+            address = (ended.live.instance, ended.live.key)
+            self.submitting.avoid[address] = self.submitting.avoid.get(address, frozenset()) | {ended.node}
+
+    def _judge_node(self, ended: Ended) -> None:
+        """Leave a node out on which one task after another fails at once; they are tried elsewhere."""
+        if not ended.live.in_slurm or ended.state is None:
+            return
+        address = (ended.live.instance, ended.live.key)
+        again = self.bad_nodes.failed(ended.node, address, ended.state.end - ended.state.start)
+        if not again:
+            return
+        sentence = f"{ended.node} is left out: {len(again)} tasks failed there at once, while others did well elsewhere"
+        self.ledger.notice(sentence)
+        self.ledger.set_queue(nodes=list(self.bad_nodes.excluded))
+        self.notify(sentence)
+        for instance, key in again:
+            if self.ledger.knows(instance, key) and self.ledger.state(instance, key) == TaskState.FAILED:
+                self.retried(instance, key, f"failed on {ended.node}", self.sources.site.retries, 0.0, "elsewhere")
 
     def _try_again(self, ended: Ended, reason: str, most: int, pause_seconds: float, how: str = "") -> None:
         """A passing trouble of the host or the file system: another attempt, a few times."""
         instance, key = ended.live.instance, ended.live.key
-        if not self._retried(instance, key, reason, most, pause_seconds, how):
-            self._fail(instance, key, reason)
+        if not self.retried(instance, key, reason, most, pause_seconds, how):
+            self.fail(instance, key, reason)
 
-    def _retried(self, instance: str, key: str, reason: str, most: int, pause_seconds: float, how: str = "") -> bool:
+    def retried(self, instance: str, key: str, reason: str, most: int, pause_seconds: float, how: str = "") -> bool:
         retries = self.ledger.job(instance).retries.get(key, 0)
         if retries >= most:
             return False
         self.ledger.notice(f"{instance} {key}: {reason}; it is tried again{' ' + how if how else ''}")
         self.ledger.set_task(instance, key, TaskState.WAITING, fingerprint="", retries=retries + 1)
-        self._later[(instance, key)] = time.monotonic() + pause_seconds * (retries + 1)
-        self._touch(instance, key)
+        self.submitting.put_off((instance, key), pause_seconds * (retries + 1))
+        self.touch(instance, key)
         return True
 
-    def _fail(self, instance: str, key: str, cause: str, **fields: float) -> None:
+    def fail(self, instance: str, key: str, cause: str, **fields: float) -> None:
         self.ledger.set_task(instance, key, TaskState.FAILED, cause=cause, fingerprint="", **fields)
         self.jobs.ended(instance, key, self.ledger.attempt(instance, key), TaskState.FAILED, cause)
         if self.streaks.failed(instance, cause, key) >= causes.PAUSE_AFTER and not self.ledger.job(instance).paused:
@@ -500,14 +561,15 @@ class Engine:
                 f"paused after {causes.PAUSE_AFTER} failures of one cause: {cause.rstrip('.')}. Mend it, then retry."
             )
             self.ledger.set_job(instance, paused=sentence)
-            self._notify(f"{instance} is {sentence}")
+            self.notify(f"{instance} is {sentence}")
             self._dirty.update((instance, other) for other in self.plan.jobs[instance].tasks)
-        self._touch(instance, key)
+        self.touch(instance, key)
 
     def _mark_running(self) -> None:
         for (instance, key), live in self.attempts.live.items():
             if (
                 live.running
+                and not (self._silent and live.in_slurm)
                 and self.ledger.knows(instance, key)
                 and self.ledger.state(instance, key) == TaskState.QUEUED
             ):
@@ -515,11 +577,41 @@ class Engine:
 
     def _enforce_wishes(self) -> None:
         """Cancel what is live and no longer wanted: stopped, excluded, or no longer in the pipeline."""
-        for instance, key in list(self.attempts.live):
+        for (instance, key), live in list(self.attempts.live.items()):
             if not self.ledger.knows(instance, key) or key in self.sources.excluded_series:
                 self.attempts.cancel(instance, key, "excluded")
             elif self.wishes.of(instance, key) == Wish.STOP:
                 self.attempts.cancel(instance, key, "stop")
+            elif live.in_slurm and not live.running and self.wishes.of(instance, key) in (Wish.HOLD, Wish.DRAIN):
+                self.attempts.cancel(instance, key, "on hold")  # it only waits in the queue
+        self.attempts.cancel_in_queue()
+
+    def _tell_queue(self) -> None:
+        """What Slurm says, in the ledger: the queue in words, what ended tasks used, and whether it answers at all."""
+        queue = self.attempts.slurm
+        if queue is None:
+            return
+        if queue.changed:
+            gpus = {job: "gres" in self.submitting.effective(job) for job in self.plan.jobs}
+            self.ledger.set_queue(asked=round(queue.asked_clock, 1), trouble=queue.trouble, rows=queue.rows(gpus))
+        elif queue.trouble != self.ledger.status.queue.trouble:
+            self.ledger.set_queue(trouble=queue.trouble)
+        if queue.silent != self._silent:
+            self._silent = queue.silent
+            for (instance, key), live in self.attempts.live.items():
+                if live.in_slurm and self.ledger.knows(instance, key):
+                    known = TaskState.RUNNING if live.running else TaskState.QUEUED
+                    self.ledger.set_task(instance, key, TaskState.UNKNOWN if self._silent else known)
+        self._note_usage(queue)
+
+    def _note_usage(self, queue: SlurmQueue) -> None:
+        accounts = queue.take_accounts()
+        if not accounts:
+            return
+        for job in self.ledger.status.jobs:
+            mine = {key: accounts[name] for key, name in job.queue_ids.items() if name in accounts}
+            if mine:
+                self.ledger.used(job.id, {key: account.usage() for key, account in mine.items()})
 
     def _judge(self) -> None:
         """Bring the states of all tasks that something happened to up to date, upstream ones first."""
@@ -533,9 +625,9 @@ class Engine:
                 before = self.ledger.state(instance, key)
                 verdict = self.readiness.judge(instance, key)
                 if verdict.state == TaskState.READY:
-                    self._ready.add((instance, key))
+                    self.submitting.add((instance, key))
                 else:
-                    self._ready.discard((instance, key))
+                    self.submitting.drop((instance, key))
                 choices = dict(verdict.choices or {})
                 chosen = self.ledger.job(instance).choices.get(key, {})
                 unchanged = verdict.state == before and (not choices or choices == chosen)
@@ -547,115 +639,13 @@ class Engine:
                     if choices:
                         fields["choices"] = choices
                     self.ledger.set_task(instance, key, verdict.state, **fields)
-                    self._touch(instance, key)
+                    self.touch(instance, key)
                     self._dirty.discard((instance, key))
 
-    def _submit(self) -> None:
-        """Submit what is ready: later steps first, so that a series flows through instead of queuing behind others."""
-        if not (self._ready or self.space.sentence):
-            return
-        if not self.space.left(self.sources.site.min_free_gb) or not self._ready:
-            return
-        order = {instance: index for index, instance in enumerate(self.plan.jobs)}
-        no_gpu = False
-        now = time.monotonic()
-        positions = self.ledger.status.positions
-        for instance, key in sorted(self._ready, key=lambda a: (-order[a[0]], positions.get(a[1], -1))):
-            if self._later.get((instance, key), 0.0) > now or self._is_blocked(instance):
-                continue
-            if not self.ledger.job(instance).folder:
-                self.jobs.deploy(instance)
-                continue
-            if self._descendant_live(instance, key):
-                continue
-            if self._type(instance).internal:
-                self._internal.append((instance, key))
-                self._ready.discard((instance, key))
-                continue
-            resources = self._resources_of(instance)
-            if no_gpu and resources.gpus:
-                continue
-            slots = self.attempts.submitter.slots
-            held = slots.take(resources.cpus, resources.gpus)
-            if held is None:
-                # Whoever comes first waits for its slots; smaller tasks behind it must not take them for ever.
-                self._say_crowded()
-                no_gpu = slots.free()[1] < min(resources.gpus, slots.gpus)
-                if no_gpu:
-                    continue
-                break
-            try:
-                self._try_start(instance, key, held, resources.minutes)
-            finally:
-                held.release()
-
-    def _say_crowded(self) -> None:
-        """Say once in a while that it is other projects which have all the slots of this host."""
-        now = time.monotonic()
-        if not self.attempts.live and now >= self._crowded_due:
-            self._crowded_due = now + CROWDED_SECONDS
-            self.ledger.notice("waiting: other projects of yours have the CPU or GPU slots of this host")
-
-    def _try_start(self, instance: str, key: str, held: Held, minutes: int) -> None:
-        """Start a task. What is wrong with it alone is its failure; a full disk stops everybody and passes."""
-        if self.jobs.is_gone(instance):
-            self.jobs.gone(instance)
-            return
-        try:
-            self._start(instance, key, held, minutes)
-        except LeaseLost:
-            raise
-        except (CrboostError, OSError) as error:
-            if disk_is_full(error):
-                self.space.ran_out(str(error))
-                raise
-            passing = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
-            if not (passing and self._retried(instance, key, str(error), FILE_RETRIES, FILE_PAUSE_SECONDS)):
-                self._fail(instance, key, str(error))
-        except Exception as error:  # a job type that chokes on one series must not stop the others
-            sys.excepthook(type(error), error, error.__traceback__)
-            self._fail(instance, key, f"a defect in crboost ({type(error).__name__}: {error}); see .crboost/engine.log")
-        self._ready.discard((instance, key))
-
-    def _start(self, instance: str, key: str, held: Held, minutes: int) -> None:
-        folder = self.root / self.ledger.job(instance).folder
-        number = self.attempts.next_number(folder, key, self.ledger.attempt(instance, key))
-        paths = AttemptPaths(folder, key, number)
-        cohort = self.readiness.judge(instance, key).cohort if key.startswith(COHORT) else ()
-        work, text = script_of(
-            self.plan,
-            self.table,
-            self.sources.site,
-            self.paths,
-            instance,
-            key,
-            paths,
-            self.readiness.choices(instance, key),
-            cohort,
-        )
-        self.lease.check()
-        move_products(self.paths, work, paths)
-        paths.folder.mkdir(parents=True, exist_ok=True)
-        replace_text(paths.script, text)
-        facts: dict[str, Any] = {"fingerprint": self._expected(instance, key, cohort)}
-        if cohort:
-            facts["cohort"] = list(cohort)
-            facts["short"] = len(cohort) < self.plan.jobs[instance].tasks[key].at_least
-        limit_seconds = minutes * 60.0 * 2 ** self._longer.get((instance, key), 0)
-        self.attempts.submit(instance, paths, held, limit_seconds, facts)
-        self._worked = True
-        self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, **facts)
-
-    def _resources_of(self, instance: str) -> TaskResources:
-        if instance not in self._resources:
-            bound = self.plan.jobs[instance].bound
-            self._resources[instance] = task_resources(self.sources.site, self.sources.project, bound)
-        return self._resources[instance]
-
-    def _expected(self, instance: str, key: str, cohort: tuple[str, ...] = ()) -> str:
+    def expected(self, instance: str, key: str, cohort: tuple[str, ...] = ()) -> str:
         return self.plan.expected(instance, key, self.readiness.choices(instance, key), cohort)
 
-    def _descendant_live(self, instance: str, key: str) -> bool:
+    def descendant_live(self, instance: str, key: str) -> bool:
         """Whether a later attempt still reads what this task would write again."""
         if not self.attempts.live or not self.ledger.attempt(instance, key):
             return False
@@ -667,12 +657,12 @@ class Engine:
             return
         folders = {job.id: job.folder for job in self.ledger.status.jobs if job.folder}
         common: Mapping[str, object] = {"version": self.sources.version, "folders": folders}
-        if self._internal:
+        if internal := self.submitting.internal:
             worker = self.worker.start()
-            instance = self._internal[0][0]
-            batch = [address for address in self._internal if address[0] == instance][:INTERNAL_BATCH]
+            instance = internal[0][0]
+            batch = [address for address in internal if address[0] == instance][:INTERNAL_BATCH]
             taken = set(batch)
-            self._internal = [address for address in self._internal if address not in taken]
+            self.submitting.internal = [address for address in internal if address not in taken]
             tasks = self._begin_internal(batch, worker)
             self.worker.ask({"op": "internal", "instance": instance, "tasks": tasks, **common}, again=False)
             return
@@ -689,17 +679,17 @@ class Engine:
                 continue
             if self.jobs.is_gone(instance):
                 self.jobs.gone(instance)
-                self._ready.add((instance, key))
+                self.submitting.add((instance, key))
                 continue
             folder = self.root / self.ledger.job(instance).folder
             try:
                 number = self.attempts.next_number(folder, key, self.ledger.attempt(instance, key))
             except OSError as error:
-                if not self._retried(instance, key, str(error), FILE_RETRIES, FILE_PAUSE_SECONDS):
-                    self._fail(instance, key, str(error))
+                if not self.retried(instance, key, str(error), FILE_RETRIES, FILE_PAUSE_SECONDS):
+                    self.fail(instance, key, str(error))
                 continue
             live = self.attempts.hand_to_worker(instance, AttemptPaths(folder, key, number), worker)
-            fingerprint = self._expected(instance, key)
+            fingerprint = self.expected(instance, key)
             self.ledger.set_task(instance, key, TaskState.QUEUED, attempt=number, fingerprint=fingerprint)
             choices = self.readiness.choices(instance, key)
             tasks.append({"key": key, "attempt": number, "job": live.token, "choices": choices})
@@ -712,17 +702,17 @@ class Engine:
         self._progress_due = now + PROGRESS_SECONDS
         for (instance, key), live in self.attempts.live.items():
             if live.running and not live.worker and self.ledger.knows(instance, key):
-                progress = self._type(instance).progress(causes.tail(live.paths.out))
+                progress = self.type_of(instance).progress(causes.tail(live.paths.out))
                 known = self.ledger.job(instance).progress.get(key, 0.0)
                 if progress is not None and abs(progress - known) >= 0.01:
                     self.ledger.set_task(instance, key, TaskState.RUNNING, progress=round(progress, 3))
 
     def _needs(self) -> list[Need]:
-        needs = [*self._problems, *self.jobs.needs()]
+        needs = [*self._problems, *self.jobs.needs(), *self.submitting.needs()]
         if self._wanted_trouble:
             needs.append(Need("problem", "wanted", f"New requests cannot be followed: {self._wanted_trouble}"))
-        if self.space.sentence:
-            needs.append(Need("space", "", self.space.sentence))
+        if self.submitting.space.sentence:
+            needs.append(Need("space", "", self.submitting.space.sentence))
         elif self._trouble:
             needs.append(Need("problem", "engine", self._trouble))
         needs += [
@@ -735,18 +725,14 @@ class Engine:
         needs += [Need("paused", job.id, f"{job.id} is {job.paused}") for job in self.ledger.status.jobs if job.paused]
         return needs
 
-    def _notify(self, sentence: str) -> None:
+    def notify(self, sentence: str) -> None:
         notify(self.sources.site.notify, self.root, self.ledger.status.name, sentence)
 
-    def _is_blocked(self, instance: str) -> bool:
+    def is_blocked(self, instance: str) -> bool:
         """Whether only a person can make it possible to start something in this job."""
         return instance in self._blocked or self.jobs.blocks(instance)
 
-    def _waiting(self) -> list[Address]:
-        """Tasks that are ready and that nobody but the engine can bring forward."""
-        return [address for address in self._ready if not self._is_blocked(address[0])]
-
-    def _type(self, instance: str) -> JobType[Any]:
+    def type_of(self, instance: str) -> JobType[Any]:
         return self.plan.jobs[instance].bound.job_type
 
     def due(self) -> float:
@@ -767,30 +753,28 @@ class Engine:
             times.append(again)
         if self._wanted_trouble:
             times.append(self._wanted_due)
-        times.extend(self._later[address] for address in self._ready if address in self._later)
-        if self._waiting():
-            times.append(self.space.due if self.space.sentence else now + 1.0)
+        times.extend(due for due in (self.submitting.due(), self.attempts.due()) if due is not None)
         return max(0.0, min(times) - now)
 
     @property
     def passing(self) -> bool:
         """Whether there is work under way beside the tasks: one pass (``--once``) waits for it."""
         return bool(
-            self._internal
+            self.submitting.internal
             or self.worker.busy
             or self.relion.busy
             or self.gathering.dirty
-            or self.attempts.cancelling
-            or any(live.worker or live.cancelled for live in self.attempts.live.values())
+            or self.attempts.busy
+            or self.submitting.passing()
         )
 
     def idle(self) -> bool:
         """Whether actual equals wanted, as far as the engine can bring it about."""
         return not (
             self._dirty
-            or self._waiting()
+            or self.submitting.waiting()
             or self.attempts.live
-            or self._internal
+            or self.submitting.internal
             or self.worker.busy
             or self.relion.busy
             or self.jobs.again_at() is not None
@@ -812,8 +796,8 @@ class Engine:
                 self.ledger.set_engine(state="running")
                 raise
         sentence = end_sentence(self.ledger.status)
-        if sentence and (self._worked or self.ledger.status.outcome() != self._outcome):
-            self._notify(sentence)
+        if sentence and (self.worked or self.ledger.status.outcome() != self._outcome):
+            self.notify(sentence)
         self.close()
         return True
 

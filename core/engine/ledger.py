@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from core.engine.events import EventLog, EventReader
@@ -71,6 +72,9 @@ class Ledger:
                     "cohort_series",
                     "short",
                     "retries",
+                    "more",
+                    "queue_ids",
+                    "usage",
                     "gathered",
                 ):
                     setattr(job, mapping, getattr(before, mapping))
@@ -127,8 +131,19 @@ class Ledger:
 
     def set_needs(self, needs: Sequence[Need]) -> None:
         if list(needs) != self.status.needs:
-            plain = [{"kind": need.kind, "key": need.key, "sentence": need.sentence} for need in needs]
-            self._record("needs", needs=plain)
+            self._record("needs", needs=[asdict(need) for need in needs])
+
+    def set_queue(self, **fields: Any) -> None:
+        """What is known of Slurm's queue: fields of :class:`QueueStatus`."""
+        self._record("queue", **fields)
+
+    def queued(self, instance: str, ids: Mapping[str, str]) -> None:
+        """How Slurm calls tasks that it has taken."""
+        self._record("queued", job=instance, ids=dict(ids))
+
+    def used(self, instance: str, usage: Mapping[str, Mapping[str, float]]) -> None:
+        """What ended tasks used."""
+        self._record("usage", job=instance, usage=dict(usage))
 
     def set_engine(self, **fields: Any) -> None:
         self._record("engine", **fields)

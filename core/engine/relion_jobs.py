@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.cluster.template import relion_queue_options
 from core.engine.gathering import Gathering
 from core.engine.ledger import Ledger
 from core.engine.plan import Plan
@@ -14,6 +15,8 @@ from core.engine.states import JobState, TaskState
 from core.engine.status import JobStatus, Need
 from core.engine.wishes import Wish, Wishes
 from core.errors import CrboostError
+from core.project.resources import effective
+from core.project.site import load_site
 
 AGAIN_SECONDS = 15.0
 _FINISHED = (JobState.SUCCEEDED.value, JobState.FAILED.value)
@@ -64,7 +67,10 @@ class RelionJobs:
         try:
             job = self.plan.binding.job_context(instance)
             contexts = [self.plan.binding.series_context(instance, key) for key in self.plan.series]
-            options = relion_options(self.data, bound, bound.job_type.relion_options(job, contexts), inputs)
+            site = load_site(self.root, self.data)
+            resources = effective(bound.job_type.needs, site, bound.declared, self.plan.binding.project.resources)
+            queue = relion_queue_options(site.qsub, resources)
+            options = relion_options(self.data, bound, bound.job_type.relion_options(job, contexts), inputs, queue)
         except CrboostError as error:
             self._failed(instance, str(error))
             return

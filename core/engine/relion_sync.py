@@ -20,15 +20,18 @@ from core.relion.job_star import external_options, native_options
 
 
 def relion_options(
-    data: Path, bound: BoundInstance, own: Mapping[str, str], inputs: Mapping[str, str]
+    data: Path, bound: BoundInstance, own: Mapping[str, str], inputs: Mapping[str, str], queue: Mapping[str, str]
 ) -> dict[str, str]:
-    """All options of the instance's ``job.star``. An external job names crboost as its program, so that RELION's own
-    button runs again what failed: ``sh -c`` swallows the arguments that RELION appends (``--o``, ``--j``)."""
+    """All options of the instance's ``job.star``. ``queue``: those of RELION's queue, which it shows.
+
+    An external job names crboost as its program, so that RELION's own button runs again what failed: ``sh -c`` swallows
+    the arguments that RELION appends (``--o``, ``--j``). That belongs on this host: ``do_queue`` stays No."""
     kind = bound.job_type
     if kind.relion_label.startswith("relion.external"):
         command = f"sh -c {shlex.quote(retry_command(bound.id))} crboost"
-        return external_options({"fn_exe": command, "in_mic": next(iter(inputs), ""), **own})
-    return native_options(data, kind.relion_label, own)
+        program = {"fn_exe": command, "in_mic": next(iter(inputs), ""), "do_queue": "No"}
+        return external_options({**queue, **program, **own})
+    return native_options(data, kind.relion_label, {**queue, **own})
 
 
 def retry_command(instance: str, series: Sequence[str] | None = None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from core import __version__
 from core.cluster.protocol import AttemptPaths, newest_attempt
 from core.cluster.script import Attempt, render
+from core.dataset.model import Sourced
 from core.engine.binding import BoundInstance, Choices
 from core.engine.plan import Plan, job_folders, read_sources
 from core.engine.status import load_snapshot
@@ -20,25 +21,35 @@ from core.jobs._base import SeriesContext, TaskContext
 from core.jobs._task import COHORT, Work
 from core.project.layout import ProjectPaths
 from core.project.model import ProjectFile
-from core.project.resources import effective
+from core.project.resources import ResourceValue, effective
 from core.project.site import Site
 from core.tools.table import ToolTable
 from core.tools.wrapper import wrap
 
+Effective = Mapping[str, Sourced[ResourceValue]]
+
 
 @dataclass(frozen=True, slots=True)
 class TaskResources:
-    """What the local submitter needs to know of a task's resources."""
+    """What a task's own command lines, and the local submitter, need to know of its resources. ``ranks``: of MPI."""
 
     cpus: int
     gpus: int
     minutes: int
+    ranks: int = 1
+
+    @classmethod
+    def of(cls, resources: Effective) -> TaskResources:
+        cpus, gpus, minutes, nodes, tasks = (
+            int(str(resources[name].value)) if name in resources else 1
+            for name in ("cpus", "gpus", "minutes", "nodes", "tasks")
+        )
+        return cls(cpus, gpus, minutes, nodes * tasks)
 
 
-def task_resources(site: Site, project: ProjectFile, bound: BoundInstance) -> TaskResources:
+def task_resources(site: Site, project: ProjectFile, bound: BoundInstance) -> dict[str, Sourced[ResourceValue]]:
     """Effective resources of one task: job type < site < profile of the job type < project < instance."""
-    found = effective(bound.job_type.needs, site, bound.declared, project.resources)
-    return TaskResources(*(int(found[name].value) for name in ("cpus", "gpus", "minutes")))  # type: ignore[arg-type]
+    return effective(bound.job_type.needs, site, bound.declared, project.resources)
 
 
 def script_of(
@@ -55,7 +66,7 @@ def script_of(
     """The work of one attempt and its script."""
     binding = plan.binding
     bound = plan.jobs[instance].bound
-    resources = task_resources(site, binding.project, bound)
+    resources = TaskResources.of(task_resources(site, binding.project, bound))
     context = None if key.startswith(COHORT) else binding.series_context(instance, key, choices)
     members = tuple(binding.series_context(instance, member, choices) for member in cohort)
     job = binding.job_context(instance)
@@ -71,6 +82,7 @@ def script_of(
             inbox=paths.inbox,
             note="REHEARSAL: every tool is a stand-in." if binding.project.rehearsal else "",
             version=__version__,
+            ranks=resources.ranks,
         ),
         lambda command: wrap(command, table, project=paths.root, data=raw_folders),
     )

@@ -7,24 +7,32 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from core import __version__
 from core.engine.causes import tail
+from core.engine.engine_job import submit_engine_job
 from core.engine.lease import Lease, is_alive, read_lease, watch_until_known
 from core.errors import CrboostError, InputError
 from core.project.layout import ProjectPaths
+from core.project.site import load_site
+
+Host = Literal["here", "slurm"]
 
 START_SECONDS = 45.0
 """Longer than a new engine looks at the heartbeat of one on another host."""
 
 
-def ensure_engine(root: Path, data: Path) -> str:
-    """Start an engine unless one lives; says which one it is. Raises :class:`CrboostError` where it does not start."""
+def ensure_engine(root: Path, data: Path, host: Host | None = None) -> str:
+    """Start an engine unless one lives; says which one it is. ``host``: where, by default as the site says. Raises
+    :class:`CrboostError` where it does not start."""
     paths = ProjectPaths(root)
     paths.state.mkdir(exist_ok=True)
     seen = watch_until_known(paths.lease)
     if seen.alive and seen.lease is not None:
         return _runs(seen.lease)
+    if (host or load_site(root, data).engine.host) == "slurm":
+        return submit_engine_job(root, data)
     child = _start(paths, data)
     lease = seen.lease
     epoch = 0 if seen.lease is None else seen.lease.epoch

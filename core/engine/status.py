@@ -47,6 +47,12 @@ class JobStatus:
     short: dict[str, bool] = field(default_factory=dict)
     """Cohort tasks that a pilot did with fewer series than they should have."""
     retries: dict[str, int] = field(default_factory=dict)
+    more: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Tasks that are retried with a multiple of their ``memory`` or ``time``."""
+    queue_ids: dict[str, str] = field(default_factory=dict)
+    """How Slurm calls the newest attempt of a task (``123_4``)."""
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What ended tasks used, where Slurm knows it: ``memory_gb``, ``cpu_percent``, ``minutes``."""
     gathered: dict[str, str] = field(default_factory=dict)
     tables: str = ""
     """A digest of what the job's own STAR files hold."""
@@ -72,11 +78,25 @@ class EngineStatus:
 
 @dataclass(slots=True)
 class Need:
-    """Something that only a person can settle. ``kind``: decision, paused, problem, space."""
+    """Something that only a person can settle. ``kind``: decision, paused, problem, space, refused. ``fields``: those
+    of the form beside which the sentence belongs (``resources.partition``)."""
 
     kind: str
     key: str
     sentence: str
+    fields: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class QueueStatus:
+    """Slurm's queue as the engine last saw it. ``asked``: when (seconds since 1970). ``trouble``: why it could not be
+    asked since, "" where it could. ``rows``: see :meth:`core.engine.slurm_queue.SlurmQueue.rows`. ``nodes``: those
+    that are left out because tasks failed there."""
+
+    asked: float = 0.0
+    trouble: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -90,6 +110,7 @@ class Status:
     names: list[str] = field(default_factory=list)
     jobs: list[JobStatus] = field(default_factory=list)
     needs: list[Need] = field(default_factory=list)
+    queue: QueueStatus = field(default_factory=QueueStatus)
     positions: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     """Index of each series, made when it is first asked for; not part of the file."""
 
@@ -129,6 +150,7 @@ class Status:
         data: dict[str, Any] = {"format": FORMAT, **_plain(self)}
         del data["positions"]
         data["engine"] = _plain(self.engine)
+        data["queue"] = _plain(self.queue)
         data["needs"] = [_plain(need) for need in self.needs]
         data["jobs"] = [{**_plain(job), "states": "".join(job.states)} for job in self.jobs]
         return data
@@ -174,6 +196,13 @@ class Status:
                 for name, value in values.items():
                     if hasattr(self.engine, name):
                         setattr(self.engine, name, value)
+            case "queue":
+                self.queue = QueueStatus(**{**_plain(self.queue), **values})
+            case "queued" | "usage":
+                job = self._find(values)
+                if job is not None:
+                    job.queue_ids.update(values.get("ids", {}))
+                    job.usage.update(values.get("usage", {}))
             case "needs":
                 self.needs = [Need(**need) for need in values.get("needs", [])]
 
@@ -201,6 +230,8 @@ class Status:
         _set_or_drop(job.progress, key, values.get("progress"))
         if "retries" in values:
             job.retries[key] = values["retries"]
+        if "more" in values:
+            _set_or_drop(job.more, key, values["more"] or None)
         if "choices" in values:
             job.choices[key] = values["choices"]
         if "cohort" in values:
@@ -248,6 +279,7 @@ def load_snapshot(paths: ProjectPaths) -> Status | None:
             raise InputError("was made by a newer version of crboost: use that version.", paths.status)
         engine = EngineStatus(**data.pop("engine"))
         needs = [Need(**need) for need in data.pop("needs")]
+        data["queue"] = QueueStatus(**data.get("queue", {}))
         jobs = [JobStatus(**{**job, "states": list(job["states"])}) for job in data.pop("jobs")]
         return Status(engine=engine, needs=needs, jobs=jobs, **data)
     except CrboostError as error:

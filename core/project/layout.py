@@ -39,6 +39,11 @@ class ProjectPaths:
         return self.state / "submissions.jsonl"
 
     @property
+    def slurm_calls(self) -> Path:
+        """Every call of a Slurm command, one JSON line each."""
+        return self.state / "slurm_calls.jsonl"
+
+    @property
     def status(self) -> Path:
         return self.state / "status.json"
 
@@ -62,6 +67,11 @@ class ProjectPaths:
     @property
     def engine_log(self) -> Path:
         return self.state / "engine.log"
+
+    @property
+    def engine_job(self) -> Path:
+        """The Slurm job of an engine that has not begun yet."""
+        return self.state / "engine_job.json"
 
     @property
     def decisions(self) -> Path:

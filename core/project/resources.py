@@ -47,6 +47,10 @@ class Resources(BaseModel):
     """Account that is charged."""
     qos: _Text | None = None
     """Quality of service."""
+    at_once: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """How many tasks of the job may run at the same time."""
+    series_per_task: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Tilt series that are packed into one submitted script, one after another; ``minutes`` is for each."""
     extra: dict[str, _Text | int] | None = None
     """Fields of the site's own template, by the names in ``qsub.extra``."""
 

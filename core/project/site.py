@@ -85,6 +85,27 @@ class Qsub(_Part):
     extra: dict[Annotated[int, BeforeValidator(_number), Field(ge=1, le=10)], ExtraField] = {}
 
 
+class Slurm(_Part):
+    """How Slurm is spoken to. ``max_submitted``: our share of the site's limit on jobs in the queue; absent: found out
+    by being refused. The budget: ``burst`` submissions at once, then ``per_second``. ``seconds``: time that one call of
+    Slurm may take. ``options``: further options of every ``sbatch``."""
+
+    max_submitted: Annotated[int, Field(ge=1)] | None = None
+    burst: Annotated[int, Field(ge=1, le=1000)] = 10
+    per_second: Annotated[float, Field(gt=0, le=100)] = 1.0
+    seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    options: list[str] = []
+
+
+class EngineHost(_Part):
+    """Where engines live: ``here`` (the host of whoever asks) or ``slurm`` (a small job, which ends after ``minutes``
+    and submits its successor before). ``resources`` are that job's."""
+
+    host: Literal["here", "slurm"] = "here"
+    minutes: Annotated[int, Field(ge=2, le=525_600)] = 1440
+    resources: ResourceTable = {}
+
+
 class Projects(_Part):
     roots: list[str] = []
 
@@ -108,6 +129,9 @@ class SiteFile(_Part):
     tools: dict[str, Tool] = {}
     containers: dict[str, Annotated[str, Field(min_length=1)]] = {}
     local: Local = Local()
+    submitter: Literal["auto", "local", "slurm"] = "auto"
+    slurm: Slurm = Slurm()
+    engine: EngineHost = EngineHost()
     resources: ResourceTable = {}
     profiles: dict[str, ResourceTable] = {}
     presets: dict[str, ResourceTable] = {}
@@ -135,6 +159,9 @@ class Site:
 
     tools: Mapping[str, Tool]
     local: Local
+    submitter: Literal["auto", "local", "slurm"]
+    slurm: Slurm
+    engine: EngineHost
     resources: Mapping[str, Any]
     profiles: Mapping[str, Mapping[str, Any]]
     presets: Mapping[str, Mapping[str, Any]]
@@ -186,6 +213,9 @@ def load_site(project_root: Path | None, data: Path) -> Site:
     return Site(
         tools=site.tools,
         local=site.local,
+        submitter=site.submitter,
+        slurm=site.slurm,
+        engine=site.engine,
         resources=site.resources,
         profiles=site.profiles,
         presets=site.presets,

@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Watch": {
         "status": "series by jobs, and what needs you",
+        "queue": "what runs and what waits, and for what",
         "logs": "the output of one task",
     },
 }

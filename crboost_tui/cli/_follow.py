@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from core.engine.engine_job import engine_job_waits
 from core.engine.events import Event
 from core.engine.reading import StatusFollower, load_status
 from core.engine.states import TaskState
@@ -32,7 +33,8 @@ def follow(root: Path, request: int, scope: Scope | None = None) -> int:
             print_event(event, live.status, terminal)
         status = live.status
         served = status.engine.request >= request
-        if status.engine.state != "running" and (served or time.monotonic() - began > START_SECONDS):
+        late = time.monotonic() - began > START_SECONDS and not engine_job_waits(root)
+        if status.engine.state != "running" and (served or late):
             for event in live.update():
                 print_event(event, live.status, terminal)
             break

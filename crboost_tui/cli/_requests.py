@@ -11,6 +11,7 @@ from core.errors import InputError
 from crboost_tui.cli._common import comma_list, print_json, say
 
 if TYPE_CHECKING:
+    from core.engine.start import Host
     from core.project.wanted import Request
 
 _SAID = {
@@ -28,12 +29,15 @@ _SAID = {
 }
 
 
-def serve(root: Path, options: argparse.Namespace, request: Request) -> None:
-    """Make sure that somebody acts on a request, and report it."""
+def serve(root: Path, options: argparse.Namespace, request: Request, host: Host | None = None) -> None:
+    """Make sure that somebody acts on a request, and report it. ``host``: where a new engine lives."""
     from core.engine.start import ensure_engine, stop_now
     from crboost_tui.data import config_dir
 
-    engine = (stop_now if request.kind in ("stop", "drain") else ensure_engine)(root, config_dir())
+    if request.kind in ("stop", "drain"):
+        engine = stop_now(root, config_dir())
+    else:
+        engine = ensure_engine(root, config_dir(), host)
     if options.json:
         print_json({**asdict(request), "engine": engine})
         return

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, default=Path("demo"), metavar="D", help="where (by default ./demo)")
     parser.add_argument("--series", type=_count, default=6, metavar="N", help="tilt series (6)")
     parser.add_argument("--tilts", type=_count, default=11, metavar="M", help="tilts of each (11)")
-    parser.add_argument("--submitter", choices=("local",), default="local", help="where the tasks run")
+    parser.add_argument(
+        "--submitter", choices=("local", "slurm"), default="local", help="where the tasks run: this host, or its Slurm"
+    )
     parser.add_argument(
         "--fail", action="append", default=[], metavar="SERIES:HOW",
         help=f"let a series go wrong once in {FAILING_VERB}, or SERIES:VERB:HOW; HOW: {', '.join(FAILURES)}",
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     if (root / "crboost.yaml").exists():
         say(f"{root} is there already: it goes on from where it is.")
     else:
-        _make(folder, root, options.series, options.tilts)
+        _make(folder, root, options.series, options.tilts, options.submitter)
     plan = root / ".crboost" / "standin_plan.json"
     replace_text(plan, json.dumps(rules))
     os.environ["CRBOOST_STANDIN_PLAN"] = str(plan)
@@ -71,8 +73,9 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _make(folder: Path, root: Path, series: int, tilts: int) -> None:
+def _make(folder: Path, root: Path, series: int, tilts: int, submitter: str) -> None:
     from core.dataset.scan import inspect
+    from core.project.file import load
     from core.standins.session import make_session
     from crboost_tui.cli.inspect import progress_bar
 
@@ -81,7 +84,11 @@ def _make(folder: Path, root: Path, series: int, tilts: int) -> None:
     found = inspect([str(session.frames)], [str(session.mdocs)], progress=progress_bar("mdocs"), settle_seconds=0)
     make_project(root, f"{folder.name} REHEARSAL", found, PIPELINE, rehearsal=True)
     # Stand-ins mostly sleep, so that more of them run at once than the machine has cores and GPUs.
-    replace_text(root / ".crboost" / "conf.yaml", "local: {cpus: 8, gpus: 4}\n")
+    conf = f"submitter: {submitter}\nlocal: {{cpus: 8, gpus: 4}}\n"
+    if submitter == "slurm":  # they need next to nothing of what the real tools ask for
+        needs = '{cpus: 1, gpus: 0, gres: "", memory_gb: 1, minutes: 10}'
+        conf += "profiles:\n" + "".join(f"  {job.type}: {needs}\n" for job in load(root).model.pipeline)
+    replace_text(root / ".crboost" / "conf.yaml", conf)
 
 
 def _rule(word: str) -> dict[str, str | int]:

@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_project(parser)
     add_choice(parser, "run")
     parser.add_argument("--to", metavar="JOB", help="up to this job")
+    parser.add_argument(
+        "--engine",
+        choices=("here", "slurm"),
+        help="where the engine lives (by default as conf.yaml says): this host, or a job",
+    )
     parser.add_argument("--wait", action="store_true", help="follow to the end, exit code by the outcome")
     add_json(parser)
 
@@ -27,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
     root = find_project(options.project)
     request = requests.run(root, config_dir(), series=options.series, to=options.to, jobs=options.jobs)
-    serve(root, options, request)
+    serve(root, options, request, options.engine)
     if not options.wait:
         return 0
     from crboost_tui.cli._follow import follow

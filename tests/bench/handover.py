@@ -28,7 +28,7 @@ def median_of_fifty_series(folder: Path) -> dict[str, float]:
         settings={"seconds": TASK_SECONDS, "sigma": SIGMA},
         parameters={"aligntiltsWarp": {"calibrate_axis": False}},
         pieces={**alone, "decisions": {HANDEDNESS: "flip"}},
-        conf=f"local: {{cpus: {2 * SERIES}, gpus: 0}}\n",
+        conf=f"submitter: local\nlocal: {{cpus: {2 * SERIES}, gpus: 0}}\n",
     )
     status = run_to_end(root, seconds=600.0)
     assert status.outcome() == "succeeded", status.outcome()

@@ -224,7 +224,7 @@ def test_internal_work_of_a_job_that_left_stops_nothing(tmp_path: Path) -> None:
     requests.run(root, DATA, to="importmovies")
     with engine_of(root) as engine:
         engine.step()
-        engine._internal.append(("importmovies", "Position_1"))
+        engine.submitting.internal.append(("importmovies", "Position_1"))
         loaded = load(root)
         save(root, loaded.model.model_copy(update={"pipeline": []}), loaded.digest)
         requests.run(root, DATA)

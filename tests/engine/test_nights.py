@@ -17,6 +17,7 @@ from core.engine.attempts import Live
 from core.engine.causes import Streaks
 from core.engine.engine import Engine
 from core.engine.rendering import TaskResources
+from core.engine.submitting import Submitting
 from core.project.layout import ProjectPaths
 from core.watch.mounts import kind_of, read_mounts
 from tests.engine.driving import drive, engine_of, letters
@@ -26,7 +27,7 @@ from tests.rehearsed import DATA, done_attempts, rehearsal, run_engine, states, 
 
 def short(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Give every task this time limit."""
-    monkeypatch.setattr(Engine, "_resources_of", lambda self, instance: TaskResources(1, 0, seconds / 60))  # type: ignore[arg-type]
+    monkeypatch.setattr(Submitting, "_resources_of", lambda self, instance: TaskResources(1, 0, seconds / 60))  # type: ignore[arg-type]
 
 
 def test_a_task_that_was_killed_is_run_again_and_at_last_named(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_time_limit_is_doubled_and_said(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_time_limit_holds_after_the_engine_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 3.0)
     root = rehearsal(tmp_path, series=1, tilts=3, settings={"seconds": 30.0})
-    (root / ".crboost/conf.yaml").write_text("local: {cpus: 8, gpus: 4}\nretries: 0\n")
+    (root / ".crboost/conf.yaml").write_text("submitter: local\nlocal: {cpus: 8, gpus: 4}\nretries: 0\n")
     requests.run(root, DATA, to="fsMotionAndCtf")
     with engine_of(root) as engine:
         drive(engine, lambda: _running(engine, 1))
@@ -112,7 +113,7 @@ def test_the_site_is_told(tmp_path: Path) -> None:
     script = tmp_path / "tell.sh"
     script.write_text(f'#!/bin/sh\nprintf "%s|" "$@" >> {told}\n')
     script.chmod(0o755)
-    (root / ".crboost/conf.yaml").write_text(f"local: {{cpus: 8, gpus: 4}}\nnotify: [{script}, -p]\n")
+    (root / ".crboost/conf.yaml").write_text(f"submitter: local\nlocal: {{cpus: 8, gpus: 4}}\nnotify: [{script}, -p]\n")
     requests.run(root, DATA)
     with engine_of(root) as engine:
         drive(engine)

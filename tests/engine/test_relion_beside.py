@@ -82,7 +82,7 @@ def test_a_job_that_relion_removed_while_it_waited_is_not_written_to(tmp_path: P
         relion.trash_job(root, folder + "/")
         engine.streaks.succeeded("fsMotionAndCtf")
         engine.ledger.set_task("fsMotionAndCtf", "Position_1", TaskState.WAITING, fingerprint="")
-        engine._touch("fsMotionAndCtf", "Position_1")
+        engine.touch("fsMotionAndCtf", "Position_1")
         drive(engine)
         assert "removed from RELION's pipeline" in sentences(engine)
         assert not (root / folder).exists()

@@ -67,7 +67,7 @@ def test_failing_series_stops_only_itself_and_is_retried_alone(tmp_path: Path) -
 
 def test_pause_after_five_failures_of_one_cause(tmp_path: Path) -> None:
     root = rehearsal(tmp_path, series=8, tilts=3, settings={"fail": "fs_motion_and_ctf:*:crash"})
-    (root / ".crboost/conf.yaml").write_text("local: {cpus: 1, gpus: 1}\n")
+    (root / ".crboost/conf.yaml").write_text("submitter: local\nlocal: {cpus: 1, gpus: 1}\n")
     status = run_to_end(root)
     assert states(status)["fsMotionAndCtf"].count("x") == 5
     assert states(status)["fsMotionAndCtf"].count("!") == 3

@@ -14,6 +14,7 @@ import pytest
 
 from core.engine import engine as engine_module
 from core.engine import requests, space
+from core.engine import submitting as submitting_module
 from core.engine.events import EventLog
 from core.engine.lease import LeaseLost
 from core.engine.worker import Worker
@@ -137,7 +138,7 @@ def test_a_full_disk_stops_submitting_and_passes(tmp_path: Path, monkeypatch: py
     root = rehearsal(tmp_path, series=1, tilts=3)
     requests.run(root, DATA, to="fsMotionAndCtf")
     with engine_of(root) as engine, monkeypatch.context() as patch:
-        patch.setattr(engine_module, "replace_text", full_disk)
+        patch.setattr(submitting_module, "replace_text", full_disk)
         drive(engine, lambda: "full" in sentences(engine))
         assert letters(engine, "fsMotionAndCtf") == "o" and not engine.idle()
         patch.undo()

@@ -1,0 +1,152 @@
+"""The project's queue in words: what runs, what waits and for what, as the engine last saw it. Slurm is not asked.
+
+crboost queue            a line for each job and reason
+crboost queue --tasks    a line for each task, with Slurm's number
+crboost queue --calls    the last calls of Slurm's commands that the engine made
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from core.engine.reading import load_status
+from core.engine.states import TaskState
+from core.engine.status import JobStatus, Status
+from core.project.layout import ProjectPaths
+from crboost_tui.cli._common import add_json, add_project, columns, find_project, print_json
+from crboost_tui.matrix import duration, engine_text
+from crboost_tui.terminal import Terminal, shorten
+
+CALLS = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_project(parser)
+    add_json(parser)
+    parser.add_argument("--tasks", action="store_true", help="every task that is in the queue")
+    parser.add_argument("--calls", action="store_true", help=f"the last {CALLS} calls of Slurm's commands")
+
+
+def run(options: argparse.Namespace) -> int:
+    root = find_project(options.project)
+    status = load_status(root)
+    if options.json:
+        print_json(as_json(status, root if options.calls else None))
+        return 0
+    terminal = Terminal.of()
+    if options.calls:
+        lines = call_lines(ProjectPaths(root), terminal)
+    elif options.tasks:
+        lines = task_lines(status, terminal)
+    else:
+        lines = summary_lines(status, terminal)
+    for line in lines:
+        print(terminal.text(line))
+    return 0
+
+
+def as_json(status: Status, root: Path | None) -> dict[str, Any]:
+    """``rows`` as the queue showed them, ``tasks`` that are with the submitter, ``nodes`` that are left out."""
+    found: dict[str, Any] = {
+        "asked": status.queue.asked,
+        "trouble": status.queue.trouble,
+        "rows": status.queue.rows,
+        "nodes": status.queue.nodes,
+        "tasks": [
+            {"job": job.id, "key": key, "state": state.name.lower(), "id": job.queue_ids.get(key, "")}
+            for job, key, state in _live(status)
+        ],
+    }
+    if root is not None:
+        found["calls"] = read_calls(ProjectPaths(root))
+    return found
+
+
+def summary_lines(status: Status, terminal: Terminal) -> list[str]:
+    """What waits and why, in as few lines as there are reasons."""
+    counts = status.counts()
+    live = {state: counts[state] for state in TaskState if state.live and counts[state]}
+    told = "  ".join(f"{terminal.state(state.value)} {number} {state.name.lower()}" for state, number in live.items())
+    lines = [f" {terminal.paint(status.name, '1')}   {engine_text(status)}   {told or 'nothing is in the queue'}"]
+    queue = status.queue
+    if queue.asked:
+        age = duration(max(0.0, time.time() - queue.asked))
+        lines.append(terminal.paint(f" Slurm's queue, asked {age} ago", "2"))
+    elif live:
+        lines.append(terminal.paint(" tasks run on the engine's own host; Slurm has none of them", "2"))
+    if queue.trouble and live:
+        lines.append(f" {terminal.state('?')} Slurm does not answer: {queue.trouble}")
+    known = {job.id for job in status.jobs if any(TaskState(state).live for state in job.states)}
+    table = [
+        [f"  {row['job']}", str(row["tasks"]), str(row["phase"]), _words(row)]
+        for row in queue.rows
+        if row["job"] in known
+    ]
+    if table:
+        head = ["  job", "tasks", "state", "in words"]
+        widths = terminal.width - 1
+        lines += [shorten(line, widths) for line in columns([head, *table], right=(1,))]
+    if queue.nodes:
+        lines.append(
+            f" left out, because tasks failed there at once: {', '.join(queue.nodes)} (retry takes them in again)"
+        )
+    lines += [f" {terminal.state('!')} {need.sentence}" for need in status.needs if need.kind in ("refused", "space")]
+    return lines
+
+
+def task_lines(status: Status, terminal: Terminal) -> list[str]:
+    rows = [["  ", "job", "series", "Slurm's job", "since"]]
+    for job, key, state in _live(status):
+        began = job.started[status.keys(job).index(key)] if state == TaskState.RUNNING else 0.0
+        since = duration(time.time() - began) if began else ""
+        rows.append([f" {terminal.state(state.value)}", job.id, key, job.queue_ids.get(key, ""), since])
+    return columns(rows) if len(rows) > 1 else [" nothing is in the queue"]
+
+
+def call_lines(paths: ProjectPaths, terminal: Terminal) -> list[str]:
+    rows = [["  when", "took", "code", "call", "answer"]]
+    for call in read_calls(paths):
+        clock = time.strftime("%H:%M:%S", time.localtime(call["t"]))
+        code = "-" if call["code"] is None else str(call["code"])
+        words = shorten(" ".join(call["call"]) + (f" and {call['more']} more" if call.get("more") else ""), 60)
+        rows.append([f"  {clock}", f"{call['seconds']:.2f} s", code, words, shorten(call["said"], 40)])
+    if len(rows) == 1:
+        return [" no command of Slurm was called for this project"]
+    return [shorten(line, terminal.width - 1) for line in columns(rows, right=(1, 2))]
+
+
+def read_calls(paths: ProjectPaths) -> list[dict[str, Any]]:
+    """The last calls, oldest first. Torn lines are passed over."""
+    try:
+        lines = paths.slurm_calls.read_text(encoding="utf-8", errors="replace").splitlines()[-CALLS:]
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            call = json.loads(line)
+            found.append({name: call[name] for name in ("t", "call", "more", "seconds", "code", "said")})
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _live(status: Status) -> Iterator[tuple[JobStatus, str, TaskState]]:
+    for job in status.jobs:
+        for key, character in zip(status.keys(job), job.states, strict=True):
+            state = TaskState(character)
+            if state.live:
+                yield job, key, state
+
+
+def _words(row: dict[str, Any]) -> str:
+    start = float(row.get("start") or 0.0)
+    if row["phase"] != "pending" or not start:
+        return str(row["words"])
+    same_day = time.strftime("%F", time.localtime(start)) == time.strftime("%F")
+    return f"{row['words']}; expected {time.strftime('%H:%M' if same_day else '%a %d %b %H:%M', time.localtime(start))}"

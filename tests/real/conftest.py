@@ -1,0 +1,61 @@
+"""Clusters for the tests of this folder: private ones, and the site that ``make testbed`` sets up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.real.cluster import PrivateCluster, missing_programs
+from tests.real.site import Site, find_site
+
+MakeCluster = Callable[..., PrivateCluster]
+
+
+def absent(what: str) -> NoReturn:
+    """Skip; fail where ``CRBOOST_TESTBED=required`` says that everything must be there."""
+    if os.environ.get("CRBOOST_TESTBED") == "required":
+        pytest.fail(f"{what} (CRBOOST_TESTBED=required)", pytrace=False)
+    pytest.skip(what)
+
+
+def _private_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeCluster]:
+    if os.getuid() == 0:
+        absent("a private cluster belongs to an ordinary user: make testbed, then make real")
+    if missing := missing_programs():
+        absent(f"Slurm is not installed here ({', '.join(missing)}): make testbed")
+    with ExitStack() as living, pytest.MonkeyPatch.context() as patch:
+
+        def make(**options: Any) -> PrivateCluster:
+            cluster = living.enter_context(PrivateCluster(tmp_path_factory.mktemp("cluster"), **options))
+            patch.setenv("SLURM_CONF", str(cluster.conf))
+            return cluster
+
+        yield make
+
+
+@pytest.fixture
+def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeCluster]:
+    """Starts special clusters, which end with the test; ``SLURM_CONF`` is that of the newest one."""
+    yield from _private_clusters(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
+    """The default private cluster of this module, and its ``SLURM_CONF``."""
+    for make in _private_clusters(tmp_path_factory):
+        yield make()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """The site testbed, and its ``SLURM_CONF``."""
+    found = find_site()
+    if found is None:
+        absent("the site testbed is not up: make testbed (as root)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(found.conf))
+        yield found
