@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	{ echo $$p; break; }; done)
 
-.PHONY: help demo test check format bench docs lock clean
+.PHONY: help demo test real testbed check format bench docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -38,8 +38,15 @@ help: ## this list
 demo: .venv/.installed ## a rehearsed pipeline over a small synthetic session
 	@$(BIN)/crboost demo $(DEMO)
 
-test: .venv/.installed-dev ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+test: .venv/.installed-dev ## all tests, or PYTEST="tests/unit -k star"; those on Slurm where make testbed was run
+	@$(BIN)/python -m tests.real.run test $(PYTEST)
+
+real: .venv/.installed-dev ## only the tests on Slurm
+	@$(BIN)/python -m tests.real.run real $(PYTEST)
+
+testbed: ## as root: a small Slurm site on this machine, and a user who runs the tests on it
+	@$(PYTHON) -m tests.real.testbed up
+	@$(PYTHON) -m tests.real.run prepare
 
 check: .venv/.installed-dev ## ruff, mypy, and the order of the layers
 	@$(BIN)/ruff check .

@@ -169,11 +169,19 @@ def now(status: Status, row: Row, short: Sequence[str]) -> str:
             return f"{label}: {cause}" if cause else f"{label} {MEANING[TaskState(state)]}"
         if state == TaskState.BLOCKED.value and job.causes.get(row.key):
             return f"{label}: {job.causes[row.key]}"
+        if not first_waiting and state == TaskState.QUEUED.value:
+            first_waiting = f"{label} {queue_words(status, job.id)}"
         if not first_waiting and state in (
-            TaskState.QUEUED.value, TaskState.STOPPED.value, TaskState.STALE.value, TaskState.EXCLUDED.value
+            TaskState.STOPPED.value, TaskState.STALE.value, TaskState.EXCLUDED.value
         ):  # fmt: skip
             first_waiting = f"{label} {MEANING[TaskState(state)].split(' (')[0]}"
     return first_waiting
+
+
+def queue_words(status: Status, job: str) -> str:
+    """What the queue says of the waiting tasks of a job, by the reason that most of them have."""
+    rows = [row for row in status.queue.rows if row["job"] == job and row["phase"] == "pending"]
+    return str(max(rows, key=lambda row: row["tasks"])["words"]) if rows else MEANING[TaskState.QUEUED]
 
 
 def engine_text(status: Status) -> str:

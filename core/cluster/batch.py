@@ -49,10 +49,9 @@ child='' code=0 good=''
 trap 'signal=USR2 heard=1; kill -s USR2 $child 2> /dev/null' USR2
 trap 'signal=TERM heard=1; kill -s TERM $child 2> /dev/null' TERM
 for script; do
-    see "$script"
-    code=$?
     [[ -z $signal ]] || break
-    ((code == 0)) || continue
+    see "$script" || { code=$?; continue; }
+    [[ -z $signal ]] || break
     bash "$script" < /dev/null &
     child=$!
     [[ -z $signal ]] || kill -s "$signal" "$child"

@@ -38,8 +38,8 @@ _SEPARATOR = "\x1f"
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt. ``project`` and ``inbox`` are absolute folders. Inputs are looked for up to ``visible_seconds``.
-    ``environment`` is set for all of the script; ``note`` is a line of its header (REHEARSAL, stand-ins). A command with
-    MPI gets ``ranks`` processes where no submission template says how it is launched."""
+    ``environment`` is set for all of the script; ``note`` is a line of its header (REHEARSAL, stand-ins). ``ranks``: of
+    commands with MPI, where no submission template says how these are launched."""
 
     paths: AttemptPaths
     instance: str

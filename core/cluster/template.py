@@ -301,7 +301,8 @@ class _Words:
         return None if empty else (filled, frozenset(fields))
 
     def shell(self, text: str, start: int, *, comment: bool = False) -> str:
-        """Other text. A value that the shell would act on is quoted, so that it comes back as it is."""
+        """Other text. A value that the shell would act on is quoted, so that it comes back as it is; but a field of the
+        site's own that stands as an argument may be several plain words, as with RELION."""
 
         def put(match: re.Match[str]) -> str:
             if comment and self._field(match[1]) is None and match[1] not in self.values:
@@ -315,6 +316,10 @@ class _Words:
             if context == "#":
                 return value
             here = before[before.rfind("\n") + 1 :]
+            alone = here.strip() and here[-1].isspace() and text[match.end() :][:1] in ("", " ", "\t", "\n")
+            own = self._field(match[1]) not in (None, *Resources.model_fields)
+            if own and alone and not context and all(quote(part) == part for part in value.split()):
+                return value
             if context == "<<" or "`" in here or "$(" in here or (self._template.shell == "csh" and "!" in value):
                 raise self._error(
                     f"{match[0]} stands where the shell would act on its value {value!r}: take it out of here, or "

@@ -41,7 +41,7 @@ from core.engine.submitting import Address, Submitting
 from core.engine.tool_table import tool_table
 from core.engine.wishes import ONE_SHOT, Wish, Wishes, reduce_requests, selection
 from core.engine.worker_client import WorkerClient
-from core.errors import CrboostError
+from core.errors import CrboostError, InputError
 from core.files import drop_leftovers
 from core.jobs._base import JobType
 from core.jobs._task import COHORT
@@ -91,10 +91,10 @@ class Engine:
         self.ledger = Ledger(self.paths)
         self.sources: Sources = read_sources(self.root, self.data, self._planned_version())
         self.table: ToolTable
-        self.slurm = self._slurm(wake)
-        """None where tasks run on this host."""
-        queue = self.slurm or (SlurmQueue(self._client(), wake) if slurm_is_there() else None)
+        queue = SlurmQueue(self._client(self.sources), wake) if slurm_is_there() else None
         self.attempts = Attempts(self.paths, LocalSubmitter(local_slots(self.sources.site)), queue, wake)
+        self.slurm: SlurmQueue | None = None
+        """Where tasks go; None where they run on this host."""
         self.submitting = Submitting(self)
         self._equip(self.sources)
         self.attempts.refuse_foreign({job.id: job.folder for job in self.ledger.status.jobs if job.folder})
@@ -164,19 +164,22 @@ class Engine:
         self._note_late_comers()
 
     def _equip(self, sources: Sources) -> None:
-        """Follow the site's configuration."""
+        """Follow the site's configuration. Raises :class:`InputError` where it wants a Slurm that is not there."""
         self.table = tool_table(sources, self.data)
+        queue = self.attempts.slurm
+        if sources.site.submitter == "slurm" and queue is None:
+            raise InputError(
+                "says submitter: slurm, but this host has no sbatch or no slurm.conf. Run crboost where Slurm's "
+                "commands are, or say submitter: local.",
+                "conf.yaml",
+            )
+        self.slurm = None if sources.site.submitter == "local" else queue
+        if queue is not None:
+            queue.slurm = self._client(sources)
         self.submitting.configure(sources.site)
 
-    def _slurm(self, wake: Callable[[], None]) -> SlurmQueue | None:
-        """Where tasks go: Slurm where the site says so, or says nothing and has one."""
-        wanted = self.sources.site.submitter
-        if wanted == "local" or (wanted == "auto" and not slurm_is_there()):
-            return None
-        return SlurmQueue(self._client(), wake)
-
-    def _client(self) -> Slurm:
-        site = self.sources.site
+    def _client(self, sources: Sources) -> Slurm:
+        site = sources.site
         return Slurm(self.paths.slurm_calls, shlex.split(site.qsub.command), site.slurm.seconds)
 
     def _judge_anew(self) -> None:

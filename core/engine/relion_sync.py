@@ -22,11 +22,12 @@ from core.relion.job_star import external_options, native_options
 def relion_options(
     data: Path, bound: BoundInstance, own: Mapping[str, str], inputs: Mapping[str, str], queue: Mapping[str, str]
 ) -> dict[str, str]:
-    """All options of the instance's ``job.star``. ``queue``: those of RELION's queue, which it shows.
+    """All options of the instance's ``job.star``, with the ``queue``'s where its tasks go there.
 
     An external job names crboost as its program, so that RELION's own button runs again what failed: ``sh -c`` swallows
     the arguments that RELION appends (``--o``, ``--j``). That belongs on this host: ``do_queue`` stays No."""
     kind = bound.job_type
+    queue = {} if kind.internal else queue
     if kind.relion_label.startswith("relion.external"):
         command = f"sh -c {shlex.quote(retry_command(bound.id))} crboost"
         program = {"fn_exe": command, "in_mic": next(iter(inputs), ""), "do_queue": "No"}

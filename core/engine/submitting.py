@@ -131,7 +131,7 @@ class Submitting:
             if self.space.sentence:
                 times.append(self.space.due)
             elif self.engine.slurm is not None:
-                times.append(now + max(0.05, self._budget.wait_seconds(), min(self._limit.wait_seconds(), 1.0)))
+                times.append(now + (self._budget.wait_seconds() or 1.0))  # sbatch's answer wakes the engine by itself
             else:
                 times.append(now + 1.0)
         return min(times, default=None)
@@ -299,7 +299,9 @@ class Submitting:
         _make_durable(submit)
         resources = self.resources(kind, len(packs[0]))
         tasks_file = submit / f"{token}.tasks.sh"
-        filled = self._fill(str(folder), tasks_file, resources)
+        # A lab's template may end with "touch RELION_JOB_EXIT_SUCCESS" in the folder of its output: of one task among
+        # many that must not be the job's own folder.
+        filled = self._fill(f"{folder}/submit", tasks_file, resources)
         scripts = [[one.paths.script for one in pack] for pack in packs]
         note = f"{kind.instance}: which index of the array runs which attempt"
         replace_text(tasks_file, render_tasks(scripts, filled.launch, note))

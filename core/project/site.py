@@ -200,6 +200,8 @@ def load_site(project_root: Path | None, data: Path) -> Site:
     origins: dict[str, str] = {}
     for path, origin in _layers(project_root, data):
         layer = _read_layer(path)
+        if "extra" in layer.get("qsub", {}):  # it describes one template: nothing of another one's is left beside it
+            merged.get("qsub", {}).pop("extra", None)
         for parts, value in _leaves(layer):
             _put(merged, parts, value)
             dotted = ".".join(map(str, parts))
@@ -274,7 +276,8 @@ def _read_layer(path: Path) -> dict[str, Any]:
         layer["tools"] = {name: {**tool, "path": _whole(str(tool["path"]), path)} for name, tool in tools.items()}
     if checked.qsub.template:
         template = Path(os.path.expanduser(checked.qsub.template))
-        layer["qsub"] = {**value["qsub"], "template": str(path.parent / template)}
+        # Its XXXextraNXXX mean what its own lab says: never what the table of another template says.
+        layer["qsub"] = {"extra": {}, **value["qsub"], "template": str(path.parent / template)}
     if checked.projects.roots:
         roots = [os.path.expandvars(os.path.expanduser(root)) for root in checked.projects.roots]
         layer["projects"] = {"roots": roots}
@@ -288,10 +291,11 @@ def _whole(text: str, file: Path) -> str:
 
 
 def _leaves(values: Mapping[Any, Any], before: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """``(path, value)`` of everything that is replaced as a whole: scalars, lists, tools and extra fields."""
+    """``(path, value)`` of everything that is replaced as a whole: scalars, lists, tools and the table of extra
+    fields, which belongs to one template."""
     for name, value in values.items():
         path = (*before, name)
-        unit = (len(path) == 2 and path[0] == "tools") or (len(path) == 3 and path[:2] == ("qsub", "extra"))
+        unit = (len(path) == 2 and path[0] == "tools") or path == ("qsub", "extra")
         if isinstance(value, Mapping) and not unit:
             yield from _leaves(value, path)
         elif value is not None:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.engine.engine_job import engine_job_waits
 from core.engine.reading import load_status
 from core.engine.states import TaskState
 from core.engine.status import JobStatus, Status
 from core.project.layout import ProjectPaths
 from crboost_tui.cli._common import add_json, add_project, columns, find_project, print_json
 from crboost_tui.matrix import duration, engine_text
-from crboost_tui.terminal import Terminal, shorten
+from crboost_tui.terminal import Terminal, cell_width, fit, shorten
 
 CALLS = 30
 
@@ -45,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
         lines = task_lines(status, terminal)
     else:
         lines = summary_lines(status, terminal)
+        if engine_job_waits(root):
+            lines.append(" the engine's own job waits in Slurm's queue")
     for line in lines:
         print(terminal.text(line))
     return 0
@@ -82,20 +86,26 @@ def summary_lines(status: Status, terminal: Terminal) -> list[str]:
     if queue.trouble and live:
         lines.append(f" {terminal.state('?')} Slurm does not answer: {queue.trouble}")
     known = {job.id for job in status.jobs if any(TaskState(state).live for state in job.states)}
-    table = [
-        [f"  {row['job']}", str(row["tasks"]), str(row["phase"]), _words(row)]
-        for row in queue.rows
-        if row["job"] in known
-    ]
-    if table:
-        head = ["  job", "tasks", "state", "in words"]
-        widths = terminal.width - 1
-        lines += [shorten(line, widths) for line in columns([head, *table], right=(1,))]
+    lines += _table([row for row in queue.rows if row["job"] in known], terminal)
     if queue.nodes:
         lines.append(
             f" left out, because tasks failed there at once: {', '.join(queue.nodes)} (retry takes them in again)"
         )
     lines += [f" {terminal.state('!')} {need.sentence}" for need in status.needs if need.kind in ("refused", "space")]
+    return lines
+
+
+def _table(rows: list[dict[str, Any]], terminal: Terminal) -> list[str]:
+    """A line for each row, the words folded under themselves where the terminal is narrow."""
+    if not rows:
+        return []
+    cells = [["  job", "tasks", "state"], *([f"  {row['job']}", str(row["tasks"]), row["phase"]] for row in rows)]
+    starts = columns(cells, right=(1,))
+    width = max(cell_width(start) for start in starts) + 2
+    lines = []
+    for start, words in zip(starts, ["in words", *map(_words, rows)], strict=True):
+        first, *rest = textwrap.wrap(words, max(20, terminal.width - 1 - width)) or [""]
+        lines += [fit(start, width) + first, *(" " * width + more for more in rest)]
     return lines
 
 

@@ -92,7 +92,7 @@ def prepare() -> None:
     print("making an environment for the testbed's user", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
     subprocess.run([system_python(), "-m", "venv", str(VENV)], check=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     for lock in LOCKS:
         subprocess.run([*pip, "--require-hashes", "-r", str(CHECKOUT / lock)], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", str(COPY)], check=True)

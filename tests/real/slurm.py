@@ -100,8 +100,12 @@ class Slurm:
         )
 
     def node_state(self, name: str) -> str:
-        """``idle``, ``mixed``, ``allocated``, ``down`` ...; a star behind it: it does not answer."""
-        return self.run("sinfo", "-h", "-n", name, "-o", "%T").splitlines()[0]
+        """``idle``, ``mixed``, ``allocated``, ``down`` ...; a star behind it: it does not answer.
+
+        All nodes are asked for: of one alone (``-n``), ``sinfo`` 22.05 shows a dead node as ``mixed`` while nobody asks
+        for all.
+        """
+        return dict(line.split() for line in self.run("sinfo", "-h", "-N", "-o", "%N %T").splitlines())[name]
 
     def wait_node(self, name: str, *wanted: str, seconds: float = 40.0) -> None:
         """Wait until a node is in one of these states (without a star it answers)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.real import sweep
 from tests.real.cluster import PrivateCluster
 from tests.real.conftest import MakeCluster, absent
 from tests.real.site import Site
+from tests.real.slurm import wait_until
 
 NOT_POLICY = "Job violates accounting/QOS policy"
 SHORT = ("--mem=100", "--time=1")
@@ -78,7 +78,7 @@ def test_a_killed_node_goes_down_and_its_job_runs_again(cluster: PrivateCluster,
     cluster.wait_states(once, "NODE_FAIL")
     cluster.start_node("n1")
     cluster.wait_states(again, "RUNNING")
-    assert runs.read_text() == "x\nx\n"
+    wait_until(lambda: runs.read_text() == "x\nx\n", runs.read_text, 10)
     cluster.run("scancel", again)
 
 
@@ -88,10 +88,7 @@ def test_nothing_outlives_a_cluster(make_cluster: MakeCluster, tmp_path: Path) -
     job = special.submit(command="setsid sleep 300 & env -i sleep 300", folder=tmp_path)
     special.wait_states(job, "RUNNING")
     assert len(sweep.find(special.folder)) >= 7  # munged, slurmctld, its helper, slurmd, slurmstepd, script, sleep
-    until = time.monotonic() + 30
-    while special.states(forgotten) and time.monotonic() < until:
-        time.sleep(0.5)
-    assert special.states(forgotten) == []
+    wait_until(lambda: not special.states(forgotten), lambda: f"{forgotten} to be forgotten", 30)
     special.end()
     assert sweep.find(special.folder) == set()
 
@@ -157,8 +154,8 @@ def test_a_preempted_job_runs_again(site: Site, folder: Path) -> None:
     high = site.submit("--partition=high", "--mem=100", "--exclusive", command="sleep 1", folder=folder)
     site.wait_states(high, "COMPLETED")
     site.wait_states(low, "RUNNING", seconds=60)
-    assert "PREEMPTED" in _sacct(site, low, "State", "--duplicates")
-    assert runs.read_text() == "\n1\n"
+    assert "PREEMPTED" in site.run("sacct", "-n", "-P", "-X", "-D", "-j", low, "-o", "State")
+    wait_until(lambda: runs.read_text() == "\n1\n", runs.read_text, 10)
 
 
 def test_two_users_of_one_site(site: Site, folder: Path) -> None:
@@ -176,20 +173,19 @@ def test_a_small_disk_is_full_soon(site: Site) -> None:
     file.unlink()
 
 
-def _sacct(site: Site, job: str, field: str, *options: str) -> str:
+def _sacct(site: Site, job: str, field: str) -> str:
     """One field of a job, once slurmdbd has its end."""
-    until = time.monotonic() + 20
-    said = ""
-    while time.monotonic() < until:
-        said = site.run("sacct", "-n", "-P", "-j", job, "-o", field, *options)
-        if said and "RUNNING" not in said.split() and "PENDING" not in said.split():
-            break
-        time.sleep(0.5)
-    return said
+
+    def said(what: str) -> list[str]:
+        return site.run("sacct", "-n", "-P", "-j", job, "-o", what).splitlines()
+
+    wait_until(lambda: {"RUNNING", "PENDING"}.isdisjoint(said("State") or ["PENDING"]), lambda: f"sacct's {job}", 20)
+    return "\n".join(said(field))
 
 
 def _wait_reason(site: Site, job: str, reason: str) -> None:
-    until = time.monotonic() + 20
-    while reason not in (found := {row.reason for row in site.jobs() if row.array_id == job}):
-        assert time.monotonic() < until, found
-        time.sleep(0.2)
+    wait_until(
+        lambda: reason in {row.reason for row in site.jobs() if row.array_id == job},
+        lambda: f"{reason}: {[row for row in site.jobs() if row.array_id == job]}",
+        20,
+    )

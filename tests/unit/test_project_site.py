@@ -131,9 +131,17 @@ def test_a_named_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_one_field_is_one_placeholder(tmp_path: Path) -> None:
-    user(tmp_path, "qsub: {extra: {9: {field: partition}}}\n")
+    user(tmp_path, "qsub: {extra: {1: {field: partition}, 9: {field: partition}}}\n")
     with pytest.raises(InputError, match="XXXextra1XXX and XXXextra9XXX"):
         load_site(None, DATA)
+
+
+def test_a_table_of_extra_fields_replaces_the_one_below_it(tmp_path: Path) -> None:
+    """It describes the lab's own template, in which XXXextra7XXX may be what XXXextra3XXX is in another one."""
+    user(tmp_path, "qsub: {extra: {7: {field: nodes, label: Nodes}, 1: {field: licences}}}\n")
+    site = load_site(None, DATA)
+    assert {number: extra.field for number, extra in site.qsub.extra.items()} == {7: "nodes", 1: "licences"}
+    assert site.qsub.command == "sbatch"
 
 
 def of(site: Site, instance: Instance, needs: Needs | None = None) -> dict[str, tuple[object, str]]:
@@ -162,6 +170,11 @@ def test_gpus_and_gres_agree() -> None:
     assert (found["gpus"], found["gres"]) == ((2, "you"), ("gpu:a100:2", "you"))
     found = of(site, Instance(id="ctf", type="tsCtf", resources={"gpus": 0}))
     assert found["gpus"] == (0, "you") and "gres" not in found
+
+
+def test_a_template_does_not_take_over_the_table_of_another_one(tmp_path: Path) -> None:
+    user(tmp_path, "qsub: {template: qsub.sh}\n")
+    assert load_site(None, DATA).qsub.extra == {}
 
 
 def test_extra_fields_are_merged_by_name(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from core.cluster.batch import render_tasks
 from core.cluster.protocol import AttemptPaths, AttemptState, read_start, read_state, withdraw
 from core.cluster.quoting import comment, quote, variable, words
 from core.cluster.script import Attempt, render
@@ -595,6 +596,59 @@ def test_long_commands_are_readable(bench: Bench) -> None:
         Work(commands=(Command("host", argv, "/x"),)), Attempt(bench.paths, "fs", bench.project, bench.inbox), _argv
     )
     assert "        --option_number_3 '3 x' \\\n" in text
+
+
+def test_commands_with_mpi_go_through_the_launcher(bench: Bench, tmp_path: Path) -> None:
+    said = bench.file("said")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "mpirun").write_text(f'#!/bin/bash\necho "mpirun $1 $2" >> "{said}"; shift 2; exec "$@"\n')
+    (programs / "mpirun").chmod(0o755)
+    path = (("PATH", f"{programs}:{os.environ['PATH']}"),)
+    arguments = ("--name", "é 'q' $(touch x)\n", *(f"--option_{n}={n}" for n in range(20)))
+    prints = ("bash", "-c", 'printf "%s|" "$V" "$@" >> "$0"', said, *arguments)
+    work = Work(
+        commands=(
+            Command("relion", prints, str(bench.project), (("V", "v"),), mpi=True),
+            bench.bash(f"echo alone >> '{said}'"),
+            bench.bash("exit 3", mpi=True, may_fail=True),
+            bench.bash("exit 4", mpi=True),
+        )
+    )
+    state = bench.run(work, environment=path, ranks=3)
+    assert (state.state, state.code, state.step) == ("failed", 4, "command 4 of 4: bash")
+    expected = f"mpirun -n 3\nv|{'|'.join(arguments)}|alone\nmpirun -n 3\nmpirun -n 3\n"
+    assert Path(said).read_text() == expected
+    assert "ended with code 3" in bench.paths.err.read_text()
+
+    # What the submission says comes first.
+    Path(said).unlink()
+    table = tmp_path / "table.sh"
+    paths = bench.write(work, 2, environment=path, ranks=3)
+    table.write_text(render_tasks([[paths.script]], f'echo srun >> {quote(said)}; "$@"', ""))
+    subprocess.run(["bash", str(table)], env={"PATH": os.environ["PATH"]}, timeout=30, capture_output=True)
+    assert Path(said).read_text() == expected.replace("mpirun -n 3", "srun")
+
+
+def test_a_launched_command_is_ended_with_all_that_it_started(bench: Bench) -> None:
+    pids = bench.file("pids")
+    paths = bench.write(Work(commands=(bench.bash(f"sleep 300 & echo $! $$ > '{pids}'; wait", mpi=True),)))
+    launch = 'bash -c "$crboost_words"'
+    table = bench.project / "table.sh"
+    table.write_text(render_tasks([[paths.script]], launch, ""))
+    process = subprocess.Popen(["bash", str(table)], env={"PATH": os.environ["PATH"]}, start_new_session=True)
+    while not Path(pids).exists() or len(Path(pids).read_text().split()) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(30) == 1
+    state = read_state(paths.state)
+    assert state is not None and (state.state, state.code) == ("failed", 140)
+    assert not any(_runs(pid) for pid in map(int, Path(pids).read_text().split()))
+
+
+def test_without_mpi_a_script_knows_no_launcher(bench: Bench) -> None:
+    attempt = Attempt(bench.paths, "fs", bench.project, bench.inbox, ranks=7)
+    assert "crboost_launch" not in render(Work(commands=(bench.bash("true"),)), attempt, _argv)
 
 
 def _argv(command: Command) -> Sequence[str]:

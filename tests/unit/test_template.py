@@ -9,6 +9,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -25,6 +27,8 @@ from core.cluster.template import (
     relion_variables,
 )
 from core.dataset.model import Sourced
+from core.engine.binding import BoundInstance
+from core.engine.relion_sync import relion_options
 from core.errors import InputError
 from core.formats import plain_yaml
 from core.jobs._registry import job_types
@@ -608,6 +612,15 @@ def test_hostile_values_never_run_and_come_back_as_they_are(tmp_path: Path, valu
     assert other == (f"--qos={value}",)
 
 
+def test_a_field_of_the_sites_own_may_be_several_arguments(lab: Lab) -> None:
+    text = "#!/bin/bash\nXXXextra1XXX\nA=XXXextra1XXX\necho XXXextra1XXX\nmpirun XXXextra1XXX XXXcommandXXX\n"
+    filled = lab.fill(text, wanted(extra={"own": "--bind-to core"}), {1: "own"})
+    assert "\n'--bind-to core'\nA='--bind-to core'\necho --bind-to core\n" in filled.text
+    assert filled.launch == 'mpirun --bind-to core "$@"'
+    assert lab.fill(text, wanted(extra={"own": "a $(x)"}), {1: "own"}).launch == "mpirun 'a $(x)' \"$@\""
+    assert lab.fill(text, wanted(qos="a b"), {1: "qos"}).launch == "mpirun 'a b' \"$@\""
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -689,6 +702,24 @@ def test_relion_is_told_the_same_fields() -> None:
         "qsub_extra4": "",
     }
     assert relion_queue_options(qsub({1: "partition"}), resources) == {}
+
+
+def test_jobs_of_ours_in_relions_windows() -> None:
+    """What RELION's button runs for an external job is crboost, on the host where it is pressed."""
+    queue = {"do_queue": "Yes", "queuename": "gpu", "qsub_extra1": "16G"}
+
+    def options(label: str, internal: bool = False) -> dict[str, str]:
+        kind = SimpleNamespace(relion_label=label, internal=internal)
+        return relion_options(DATA, cast(BoundInstance, SimpleNamespace(id="a", job_type=kind)), {}, {}, queue)
+
+    external, native, internal = (
+        options("relion.external.x"),
+        options("relion.importtomo"),
+        options("relion.importtomo", True),
+    )
+    assert (external["do_queue"], external["queuename"], external["qsub_extra1"]) == ("No", "gpu", "16G")
+    assert (native["do_queue"], native["queuename"], native["qsub_extra1"]) == ("Yes", "gpu", "16G")
+    assert internal["do_queue"] == "No" and "qsub_extra1" not in internal
 
 
 def test_crboost_config_prints_what_relion_wants(
