@@ -184,6 +184,17 @@ def queue_words(status: Status, job: str) -> str:
     return str(max(rows, key=lambda row: row["tasks"])["words"]) if rows else MEANING[TaskState.QUEUED]
 
 
+def slurm_text(job: JobStatus, key: str) -> str:
+    """``Slurm's job 123_4, 12.5 min, 14.2 GB, 88 % of its cores``: what Slurm knows of a task, else ""."""
+    if key not in job.queue_ids:
+        return ""
+    used = job.usage.get(key, {})
+    forms = (("minutes", "{:g} min"), ("memory_gb", "{:.1f} GB"), ("cpu_percent", "{:.0f} % of its cores"))
+    return ", ".join(
+        [f"Slurm's job {job.queue_ids[key]}", *(f.format(used[name]) for name, f in forms if name in used)]
+    )
+
+
 def engine_text(status: Status) -> str:
     """``engine login2, 3 h 12 m``, or that there is none."""
     engine = status.engine

@@ -15,6 +15,7 @@ from core.engine.states import TaskState
 from core.engine.status import Status, position
 from core.errors import InputError
 from crboost_tui.cli._common import add_json, add_project, find_project, print_json, say
+from crboost_tui.matrix import slurm_text
 
 PIECE_BYTES = 1_000_000
 
@@ -36,9 +37,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         with open(path, "rb") as stream:
             text = stream.read(PIECE_BYTES).decode("utf-8", "replace")
-        print_json({"job": options.job, "series": options.series, "path": str(path), "text": text})
+        job = status.job(options.job)
+        slurm = {"id": job.queue_ids.get(options.series, ""), **job.usage.get(options.series, {})}
+        print_json({"job": options.job, "series": options.series, "path": str(path), "slurm": slurm, "text": text})
         return 0
     say(str(path))
+    if told := slurm_text(status.job(options.job), options.series):
+        say(told)
     offset = _print_from(path, 0)
     while options.follow and _live(load_status(root), options.job, options.series):
         time.sleep(0.3)

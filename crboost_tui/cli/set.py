@@ -3,6 +3,7 @@
 crboost set tsCtf.window=512                            a parameter of a job
 crboost set 'aligntiltsWarp.method=IMOD patches' --series TS_01,TS_02
 crboost set tsCtf.resources.minutes=60                  what its tasks ask of the cluster
+crboost set tsCtf.resources=large                       a preset of conf.yaml to begin from
 crboost set instrument.voltage_kv=300
 crboost set acquisition.batch1.pixel_size_angstrom=1.35
 crboost set decisions.handedness=flip
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError, listed
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if not (words or options.unset or options.confirm):
         raise InputError("Nothing to set. The form is: crboost set tsCtf.window=512")
     loaded = load(root)
+    words = _presets_spelt_out(root, loaded.model, words)
     model = assign(loaded.model, words, series=options.series, unset=options.unset, confirm=options.confirm)
     if options.series:
         _check_series(root, options.series)
@@ -98,6 +101,24 @@ def assign(
         values = plain.setdefault("acquisition", {}).setdefault(parts[1], {})
         values["confirmed"] = sorted({*values.get("confirmed", []), parts[2]})
     return validated(ProjectFile, plain, PROJECT_FILE)
+
+
+def _presets_spelt_out(root: Path, model: ProjectFile, words: Sequence[str]) -> list[str]:
+    """``tsCtf.resources=large`` as one word for each field of the preset."""
+    from core.project.site import load_site, preset
+    from crboost_tui.data import config_dir
+
+    jobs = {instance.id for instance in model.pipeline}
+    found: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        job, _, rest = name.rpartition(".")
+        if equals and rest == "resources" and (job in jobs or not job):
+            fields = preset(load_site(root, config_dir()), value)
+            found += [f"{name}.{field}={each}" for field, each in fields.items()]
+        else:
+            found.append(word)
+    return found
 
 
 class _Several(dict[str, Any]):

@@ -14,6 +14,7 @@ from textual.widgets import Log
 from textual.worker import get_current_worker
 
 from crboost_tui.actions import Action, bindings
+from crboost_tui.matrix import slurm_text
 from crboost_tui.terminal import glyph, hue
 from crboost_tui.widgets.keys import Keys
 from crboost_tui.widgets.line import Line
@@ -41,6 +42,8 @@ class TaskFiles:
 
     folder: Path
     attempt: int
+    slurm: str = ""
+    """What Slurm knows of it, in words."""
 
     def of(self, part: str) -> Path:
         ending = {"log": "out", "errors": "err", "script": "sh"}[part]
@@ -111,7 +114,7 @@ class TaskScreen(Screen[None]):
             parts.append(f" {part} ", "reverse" if part == self.part else "")
         self.query_one("#head", Line).say(title, parts)
         where = "" if self.files is None else f"attempt {self.files.attempt}  {self.files.of(self.part)}"
-        self.query_one("#cause", Line).say(self.cause or where)
+        self.query_one("#cause", Line).say(self.cause or where, "" if self.files is None else self.files.slurm)
 
     @work(thread=True, exclusive=True, group="follow", exit_on_error=False)
     def _follow(self, part: str) -> None:
@@ -161,7 +164,8 @@ class TaskScreen(Screen[None]):
             return None, f"{error}\n"
         if index is None or not job.folder or job.attempts[index] < 1:
             return None, "This task has not run yet.\n"
-        return TaskFiles(self.root / job.folder / "tasks" / self.key, job.attempts[index]), ""
+        folder = self.root / job.folder / "tasks" / self.key
+        return TaskFiles(folder, job.attempts[index], slurm_text(job, self.key)), ""
 
     def _rendered(self) -> str:
         from core.engine.rendering import render_task

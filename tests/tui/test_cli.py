@@ -228,6 +228,19 @@ def test_logs_prints_the_output_and_says_where_it_is(tmp_path: Path, capsys: pyt
     assert main(["logs", str(root), "aligntiltsWarp", "Position_3", "--attempt", "7"]) == 2
 
 
+def test_a_preset_is_spelt_out_and_can_be_changed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", str(project.with_name("second")), "--pipeline", "warp_to_tomograms"]) == 0
+    root = project.with_name("second")
+    assert main(["set", str(root), "tsCtf.resources=large", "tsCtf.resources.minutes=33"]) == 0
+    resources = next(one.resources for one in load(root).model.pipeline if one.id == "tsCtf")
+    assert resources == {"nodes": 1, "cpus": 8, "gpus": 4, "memory_gb": 64, "minutes": 33}
+    assert main(["set", str(root), "resources=small"]) == 0
+    assert load(root).model.resources["memory_gb"] == 16
+    capsys.readouterr()
+    assert main(["set", str(root), "tsCtf.resources=lage"]) == 2
+    assert "Did you mean 'large'?" in sentence(capsys)
+
+
 def test_config_shows_origins(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / ".crboost" / "conf.yaml").write_text("local: {cpus: 3}\n", encoding="utf-8")
     capsys.readouterr()

@@ -11,7 +11,7 @@ from core.engine.states import TaskState
 from core.engine.status import Need, QueueStatus, Status
 from core.project.layout import ProjectPaths
 from crboost_tui.main import main
-from crboost_tui.matrix import labels, now, rows
+from crboost_tui.matrix import labels, now, rows, slurm_text
 from tests.tui import seed
 
 
@@ -99,3 +99,16 @@ def test_a_waiting_series_says_what_it_waits_for() -> None:
     short = labels(status.jobs, 6)
     waiting = next(row for row in rows(status) if row.cells[1] == TaskState.QUEUED.value)
     assert now(status, waiting, short).endswith("waiting for a GPU in partition gpu: 3 jobs before it")
+
+
+def test_a_log_says_what_slurm_knew_of_its_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = in_slurm()
+    status.jobs[1].usage = {"Position_1": {"minutes": 12.5, "memory_gb": 14.2, "cpu_percent": 88.4}}
+    status.jobs[1].queue_ids["Position_1"] = "120_3"
+    root = seed.write(tmp_path / "p", status)
+    seed.write_log(root, "External/job002", "Position_1", "all went well\n")
+    assert main(["logs", str(root), "fsMotionAndCtf", "Position_1"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "all went well\n"
+    assert "Slurm's job 120_3, 12.5 min, 14.2 GB, 88 % of its cores" in told.err
+    assert slurm_text(status.jobs[1], "Position_2") == ""
