@@ -45,8 +45,6 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/log/slurmctld.log
 SlurmdLogFile={folder}/log/slurmd-%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
 DefMemPerCPU={memory_per_cpu_mb}
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
@@ -210,7 +208,8 @@ class PrivateCluster(Slurm):
         nodes = conf.nodes(len(self.nodes), port + 1, self._per_node)
         partitions = [f"PartitionName={partition} OverSubscribe=NO\n" for partition in self._partitions]
         extra = [f"{line}\n" for line in self._extra]
-        self.conf.write_text("".join([conf.COMMON, own, nodes, *partitions, *extra]))
+        self.conf.write_text("".join([conf.COMMON, conf.NO_CGROUPS, own, nodes, *partitions, *extra]))
+        (self.folder / "cgroup.conf").write_text(conf.NO_CGROUPS_CONF)
         (self.folder / "gres.conf").write_text(conf.gres(self._gpus))
 
     def _start_daemon(self, name: str, *argv: str) -> None:

@@ -21,6 +21,10 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 """
 
+# For slurm.conf and cgroup.conf: slurmd loads a plugin for cgroups even so, and this one asks nothing of a machine.
+NO_CGROUPS = "ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n"
+NO_CGROUPS_CONF = "CgroupPlugin=cgroup/v1\n"
+
 
 def host() -> str:
     return socket.gethostname().split(".")[0]

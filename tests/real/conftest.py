@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+from tests.real import containers
 from tests.real.cluster import PrivateCluster, missing_programs
 from tests.real.site import Site, find_site
 
@@ -55,7 +57,19 @@ def site() -> Iterator[Site]:
     """The site testbed, and its ``SLURM_CONF``."""
     found = find_site()
     if found is None:
-        absent("the site testbed is not up: make testbed (as root)")
+        absent("the site testbed is not up, or not this user's: make testbed, then make real (as root)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(found.conf))
         yield found
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """The container that RELION 5.1 is in. It is left out, whatever is required, on a day without Debian unstable."""
+    if os.getuid() == 0:
+        absent("Apptainer is for ordinary users: make testbed, then make real")
+    if reason := containers.facts().get("out_of_reach"):
+        pytest.skip(f"DEBIAN UNSTABLE IS OUT OF REACH, SO THERE IS NO RELION 5.1: {reason}")
+    if not containers.is_up():
+        absent("Apptainer and RELION 5.1 are not set up: make testbed (as root)")
+    return containers.IMAGE

@@ -24,7 +24,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,13 @@ PACKAGES = {
     "/usr/sbin/slurmd": "slurmd",
     "/usr/bin/sbatch": "slurm-client",
     "/usr/sbin/slurmdbd": "slurmdbd",
-    "/usr/lib/x86_64-linux-gnu/slurm-wlm/accounting_storage_mysql.so": "slurm-wlm-mysql-plugin",
     "/usr/sbin/mariadbd": "mariadb-server-core",
     "/usr/bin/mariadb": "mariadb-client-core",
     "/usr/bin/sudo": "sudo",
     "/usr/bin/git": "git",
     "/usr/bin/ps": "procps",
+    "/usr/bin/python3": "python3",  # for the tests' user, who may not be able to execute ours
+    "/usr/share/doc/python3-venv": "python3-venv",
 }
 
 SLURM_CONF = """\
@@ -113,7 +114,7 @@ CGROUP_LINES = "ProctrackType=proctrack/cgroup\nTaskPlugin=task/cgroup\n"
 CGROUPS = {
     "v1": (CGROUP_LINES, "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nConstrainRAMSpace=yes\n"),
     "v2": (CGROUP_LINES, "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\n"),
-    "": ("ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n", ""),
+    "": (conf.NO_CGROUPS, conf.NO_CGROUPS_CONF),
 }
 CGROUP_SIGNS = {"v1": Path("/sys/fs/cgroup/memory"), "v2": Path("/sys/fs/cgroup/cgroup.controllers"), "": Path("/")}
 
@@ -147,7 +148,7 @@ def is_up() -> bool:
 
 
 def up() -> None:
-    install()
+    install(PACKAGES)
     if is_up():
         return
     down()
@@ -183,13 +184,14 @@ def command(*argv: str, user: str | None = None) -> str:
         argv, **_as(user), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/"
     )
     if ended.returncode != 0:
-        raise Trouble(f"{' '.join(argv)}: exit code {ended.returncode}\n{ended.stderr}{ended.stdout}".rstrip())
+        last = (ended.stdout + ended.stderr).splitlines()[-10:]
+        raise Trouble("\n".join([f"{' '.join(argv)}: exit code {ended.returncode}", *last]))
     return ended.stdout
 
 
-def install() -> None:
+def install(wanted: Mapping[str, str]) -> None:
     """Debian's packages, only what is missing, and without letting them start services."""
-    packages = sorted({package for file, package in PACKAGES.items() if not Path(file).exists()})
+    packages = sorted({package for file, package in wanted.items() if not Path(file).exists()})
     if not packages:
         return
     if shutil.which("apt-get") is None:
