@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	{ echo $$p; break; }; done)
 
-.PHONY: help demo test real testbed check format bench docs lock clean
+.PHONY: help demo test real testbed check format bench docs bundle lock clean
 
 help: ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -44,8 +44,9 @@ test: .venv/.installed-dev ## all tests, or PYTEST="tests/unit -k star"; those o
 real: .venv/.installed-dev ## only the tests on Slurm
 	@$(BIN)/python -m tests.real.run real $(PYTEST)
 
-testbed: ## as root: a small Slurm site on this machine, and a user who runs the tests on it
+testbed: ## as root: a small Slurm site on this machine, RELION 5.1 in a container, and a user who runs the tests on it
 	@$(PYTHON) -m tests.real.testbed up
+	@$(PYTHON) -m tests.real.containers up
 	@$(PYTHON) -m tests.real.run prepare
 
 check: .venv/.installed-dev ## ruff, mypy, and the order of the layers
@@ -62,6 +63,9 @@ bench: .venv/.installed-dev ## all figures, or FIGURES="help_s plan_2000x60x8_s"
 
 docs: .venv/.installed-dev ## pages and pictures that are made from the code
 	@$(BIN)/python -m docs.make
+
+bundle: .venv/.installed-dev ## one archive with all wheels, for a cluster without network, into dist/
+	@$(BIN)/python -m release.bundle $(BUNDLE)
 
 lock: .venv/.installed-dev ## newest versions that pyproject.toml allows, into the locks
 	@uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \

@@ -198,6 +198,8 @@ def slurm_text(job: JobStatus, key: str) -> str:
 def engine_text(status: Status) -> str:
     """``engine login2, 3 h 12 m``, or that there is none."""
     engine = status.engine
+    if engine.queued and engine.state != "running":
+        return "the engine's own job waits in Slurm's queue"
     if engine.state == "ended" or not engine.host:
         return "no engine runs"
     words = f"engine {engine.host.split('.')[0]}"

@@ -70,6 +70,12 @@ exit "$code"
 """
 
 
+def launcher(launch: str) -> list[str]:
+    """The bash function with which task scripts launch their commands with MPI; ``launch`` is its body, from the filled
+    template."""
+    return [*_LAUNCH.splitlines(), f"    {launch}", "}", "export -f crboost_launch"]
+
+
 def render_tasks(entries: Sequence[Sequence[Path]], launch: str, note: str) -> str:
     """The bash script that runs the task scripts of one array index: ``entries[SLURM_ARRAY_TASK_ID]``, the first where
     there is no array. ``launch`` comes from the filled template, ``note`` is a line of the header.
@@ -81,10 +87,7 @@ def render_tasks(entries: Sequence[Sequence[Path]], launch: str, note: str) -> s
         "#!/usr/bin/env bash",
         "# Which task scripts each index of the array runs. Needs bash and the tools, nothing else.",
         f"# {comment(note)}",
-        *_LAUNCH.splitlines(),
-        f"    {launch}",
-        "}",
-        "export -f crboost_launch",
+        *launcher(launch),
         "",
         'case "${SLURM_ARRAY_TASK_ID:-0}" in',
         *(f"{index}) set -- {words([str(script) for script in scripts])} ;;" for index, scripts in enumerate(entries)),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 MACHINERY = r"""
 started=0 step=claim job='' child='' watcher='' code=0
+if [[ -n ${SLURM_JOB_ID:-} ]]; then
+    HOSTNAME=${SLURMD_NODENAME:-$HOSTNAME} # as the queue calls it
+fi
 
 finish() { # state, exit code of the failed command, reason
     trap '' TERM INT HUP USR2

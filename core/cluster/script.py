@@ -8,7 +8,7 @@ begin; but only the state file decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,8 +29,16 @@ from core.jobs._task import (
     WriteText,
 )
 from core.tools.command import Command
+from core.tools.environment import Mpi
+from core.tools.wrapper import prelude, readable_prelude
+
+COMMON = "# From here on the same in every task."
+"""The line of a script that stands between what is its own and the machinery."""
 
 _LINE = 100
+_PRELUDES: Mapping[Mpi, str] = {"none": "container", "inside": "container_with_ranks", "outside": "container_of_rank"}
+"""Names of variables in the script, by what they hold: :func:`core.tools.wrapper.prelude`, rehearsed or not."""
+
 _SEPARATOR = "\x1f"
 """Between the words of a product in an environment variable."""
 
@@ -58,6 +66,7 @@ def render(work: Work, attempt: Attempt, wrap: Callable[[Command], Sequence[str]
     Raises :class:`InputError` for a value that no command line can hold and for paths that are not absolute.
     """
     paths = attempt.paths
+    calls = [(command, tuple(wrap(command))) for command in work.commands]
     series = f"cohort {paths.key}" if paths.key.startswith(COHORT) else f"tilt series {paths.key}"
     by = f"crboost {attempt.version}".strip()
     inbox = attempt.inbox / inbox_name(attempt.instance, paths.key, paths.number, DONE)
@@ -85,7 +94,8 @@ def render(work: Work, attempt: Attempt, wrap: Callable[[Command], Sequence[str]
         *_array("inputs", work.inputs),
         *_stage(work.stage, paths),
         *_launcher(work.commands, attempt.ranks),
-        *(line for number, command in enumerate(work.commands, 1) for line in _command(number, command, wrap)),
+        *_containers(calls),
+        *(line for number, call in enumerate(calls, 1) for line in _command(number, *call)),
         *_work(work, fresh),
         *(
             line
@@ -93,7 +103,7 @@ def render(work: Work, attempt: Attempt, wrap: Callable[[Command], Sequence[str]
             for line in _array(f"product_{number}", product.paths)
         ),
         *_products(work.products),
-        "# From here on the same in every task.",
+        COMMON,
         "",
         MACHINERY.strip("\n"),
         "",
@@ -168,8 +178,25 @@ def _launcher(commands: Iterable[Command], ranks: int) -> list[str]:
     return [f'declare -F crboost_launch > /dev/null || crboost_launch() {{ mpirun -n {ranks} "$@"; }}', ""]
 
 
-def _command(number: int, command: Command, wrap: Callable[[Command], Sequence[str]]) -> list[str]:
-    arguments = [quote(argument) for argument in wrap(command)]
+def preludes() -> dict[Mpi, str]:
+    """The assignments of what comes before the runtime of containers, on lines that can be read."""
+    return {mpi: f"{name}={quote(readable_prelude(mpi))}" for mpi, name in _PRELUDES.items()}
+
+
+def _containers(calls: Iterable[tuple[Command, Sequence[str]]]) -> list[str]:
+    """What comes before the runtime of containers, once for all commands and on lines that can be read."""
+    used = {argument for _, arguments in calls for argument in arguments}
+    lines: list[str] = []
+    for mpi, name in _PRELUDES.items():
+        for rehearsal in (False, True):
+            if prelude(mpi, rehearsal) in used:
+                lines += [f"{name}={quote(readable_prelude(mpi, rehearsal))}", ""]
+    return lines
+
+
+def _command(number: int, command: Command, argv: Sequence[str]) -> list[str]:
+    names = {prelude(mpi, some): f'"${name}"' for mpi, name in _PRELUDES.items() for some in (False, True)}
+    arguments = [names.get(argument) or quote(argument) for argument in argv]
     call = [_call("crboost_launch" if command.mpi else "env" if command.may_fail else "exec", arguments)]
     if command.may_fail:
         call.append('echo "ended with code $?" >&2')

@@ -11,10 +11,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.cluster.slurm_words import Phase, Refusal, StateMeaning, refusal, sentence, state_meaning, unanswered
@@ -55,7 +56,7 @@ class Row:
 
     @property
     def meaning(self) -> StateMeaning:
-        return state_meaning(self.state)
+        return state_meaning("LAUNCH_FAILED" if self.reason == "JobLaunchFailure" else self.state)
 
     @property
     def phase(self) -> Phase:
@@ -65,20 +66,18 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Queue:
     """All jobs of this user at one moment. ``whole``: arrays of which a row speaks for all indices without their own
-    (cancelled before any of them began)."""
+    (cancelled before any of them began). ``names``: of all arrays."""
 
     rows: Mapping[JobId, Row]
     whole: Mapping[int, Row]
+    names: Mapping[int, str]
 
     def row(self, job: JobId) -> Row | None:
         return self.rows.get(job) or self.whole.get(job[0])
 
     def named(self, token: str) -> int | None:
         """The array that was submitted under this name."""
-        for (array, _), row in self.rows.items():
-            if row.name == token:
-                return array
-        return next((array for array, row in self.whole.items() if row.name == token), None)
+        return next((array for array, name in self.names.items() if name == token), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What accounting says of an ended job. None where it does not know. ``memory_gb`` is the most that it held."""
+    """What accounting says of an ended job. None where it does not know. ``memory_gb`` is the most that it held;
+    ``name`` tells whose it is, since numbers of jobs begin again."""
 
+    name: str
     state: str
     seconds: float | None
     cpu_seconds: float | None
@@ -125,18 +126,18 @@ class Slurm:
         """Submit ``script``; the job's number. Raises :class:`Refused`, or :class:`NotKnown` where it may be in the
         queue all the same."""
         done = self._call([*self.sbatch, "--parsable", *options, str(script)], folder)
-        for line in done.stdout.splitlines():  # a site's wrapper may print a banner
-            number = line.strip().split(";")[0]
-            if done.returncode == 0 and _JOB.fullmatch(number):
-                return int(number)
+        words = [line.strip().split(";")[0] for line in done.stdout.splitlines()]
+        numbers = [word for word in words if _JOB.fullmatch(word)]  # a site's wrapper may print a banner
+        if done.returncode == 0 and len(numbers) == 1:
+            return int(numbers[0])
         said = sentence(done.stderr or done.stdout)
         if done.returncode > 0 and said and not unanswered(done.stderr):
             raise Refused(said, *refusal(done.stderr or done.stdout))
         raise NotKnown(f"sbatch did not say whether it submitted the job: {said or 'it said nothing'}")
 
     def queue(self) -> Queue:
-        """All jobs of this user, also those that ended and are not forgotten yet."""
-        return parse_queue(self._answer(["squeue", "--me", "-h", "-t", "all", "-o", SEPARATOR.join(_FIELDS)]))
+        """All jobs of this user, also those that ended and are not forgotten yet, and in partitions that are hidden."""
+        return parse_queue(self._answer(["squeue", "--me", "--all", "-t", "all", "-o", SEPARATOR.join(_FIELDS)]))
 
     def others(self, array: int) -> list[str]:
         """States of the jobs of one array, whoever owns it; none where Slurm knows it no more."""
@@ -175,10 +176,8 @@ class Slurm:
 
     def accounts(self, jobs: Iterable[str]) -> dict[str, Account]:
         """What accounting knows of ended jobs, by ``123_4``. Raises :class:`NotKnown` where there is none."""
-        text = self._answer(
-            ["sacct", "-n", "-P", "-j", ",".join(jobs), "--format=JobID,State,ElapsedRaw,TotalCPU,AllocCPUS,MaxRSS"]
-        )
-        return parse_accounts(text)
+        fields = "JobID,State,ElapsedRaw,TotalCPU,AllocCPUS,MaxRSS,JobName"
+        return parse_accounts(self._answer(["sacct", "-n", "-P", "-j", ",".join(jobs), f"--format={fields}"]))
 
     def facts(self) -> Facts:
         """What Slurm is like here."""
@@ -201,7 +200,7 @@ class Slurm:
 
     def _answer(self, argv: Sequence[str]) -> str:
         done = self._call(argv)
-        if done.returncode or done.stderr.strip():
+        if done.returncode or unanswered(done.stderr):
             said = sentence(done.stderr) or f"it ended with code {done.returncode}"
             raise NotKnown(f"{argv[0]} did not answer: {said}")
         return done.stdout
@@ -209,25 +208,29 @@ class Slurm:
     def _call(self, argv: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         begun, clock = time.monotonic(), time.time()
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 argv,
                 cwd=folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                timeout=self.seconds,
                 start_new_session=True,
             )
-        except subprocess.TimeoutExpired as error:
-            self._note(clock, argv, time.monotonic() - begun, None, "no answer in time")
-            raise NotKnown(f"{argv[0]} did not answer within {self.seconds:g} s") from error
         except OSError as error:
             self._note(clock, argv, time.monotonic() - begun, None, error.strerror or str(error))
             raise NotKnown(f"{argv[0]} cannot be started ({error.strerror})") from error
-        self._note(clock, argv, time.monotonic() - begun, done.returncode, done.stderr)
-        return done
+        with process:
+            try:
+                out, complaint = process.communicate(timeout=self.seconds)
+            except subprocess.TimeoutExpired as error:
+                os.killpg(process.pid, signal.SIGKILL)  # a site's wrapper has children
+                self._note(clock, argv, time.monotonic() - begun, None, "no answer in time")
+                raise NotKnown(f"{argv[0]} did not answer within {self.seconds:g} s") from error
+        self._note(clock, argv, time.monotonic() - begun, process.returncode, complaint)
+        return subprocess.CompletedProcess(argv, process.returncode, out, complaint)
 
     def _note(self, clock: float, argv: Sequence[str], seconds: float, code: int | None, said: str) -> None:
         """A call that cannot be noted is made all the same."""
@@ -278,21 +281,27 @@ def slurm_is_there() -> bool:
 
 
 def parse_queue(text: str) -> Queue:
-    """``squeue`` with our format. Raises :class:`NotKnown` for anything else."""
+    """``squeue`` with our format. Its header proves that it has answered, be it with nothing; what stands before that
+    is a site's banner. Raises :class:`NotKnown` for anything else."""
     rows: dict[JobId, Row] = {}
     whole: dict[int, Row] = {}
-    for line in text.splitlines():
+    names: dict[int, str] = {}
+    lines = iter(text.splitlines())
+    if not any(line.count(SEPARATOR) == len(_FIELDS) - 1 and not line[0].isdigit() for line in lines):
+        raise NotKnown(f"squeue printed what nobody understands: {text[:80]!r}")
+    for line in lines:
         parts = line.split(SEPARATOR, len(_FIELDS) - 1)
         if len(parts) != len(_FIELDS) or not _JOB.fullmatch(parts[0]):
             raise NotKnown(f"squeue printed what nobody understands: {line[:80]!r}")
         array, indices, state, reason, node, partition, start, name = parts
         row = Row(state, reason, node, partition, _seconds_since_1970(start), name)
+        names[int(array)] = name
         if indices == "N/A":
             whole[int(array)] = row
             continue
         for index in parse_indices(indices):
             rows[(int(array), index)] = row
-    return Queue(rows, whole)
+    return Queue(rows, whole, names)
 
 
 def parse_indices(text: str) -> list[int]:
@@ -325,19 +334,17 @@ def parse_accounts(text: str) -> dict[str, Account]:
     """``sacct --parsable2``: the job's row has its state and times, the rows of its steps have the memory."""
     found: dict[str, Account] = {}
     for line in text.splitlines():
-        parts = line.split("|")
-        if len(parts) != 6:
+        parts = line.split("|", 6)
+        if len(parts) != 7:
             raise NotKnown(f"sacct printed what nobody understands: {line[:80]!r}")
         job, dot, _ = parts[0].partition(".")
         memory = _gigabytes(parts[5])
         if not dot:
             seconds = float(parts[2]) if parts[2].isdigit() else None
             cpus = int(parts[4]) if parts[4].isdigit() else None
-            found[job] = Account(parts[1], seconds, _cpu_seconds(parts[3]), cpus, memory)
+            found[job] = Account(parts[6], parts[1], seconds, _cpu_seconds(parts[3]), cpus, memory)
         elif job in found and memory is not None:
-            old = found[job]
-            most = max(memory, old.memory_gb or 0.0)
-            found[job] = Account(old.state, old.seconds, old.cpu_seconds, old.cpus, most)
+            found[job] = replace(found[job], memory_gb=max(memory, found[job].memory_gb or 0.0))
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 
 class Phase(Enum):
@@ -60,7 +61,7 @@ STATES: dict[str, StateMeaning] = {
     "COMPLETING": StateMeaning(_RUNNING, Trouble.NONE, "is ending"),
     "COMPLETED": StateMeaning(_ENDED, Trouble.NONE, "ended"),
     "FAILED": StateMeaning(_ENDED, Trouble.NONE, "ended with an error"),
-    "LAUNCH_FAILED": StateMeaning(_ENDED, Trouble.NODE, "its node could not start it"),
+    "LAUNCH_FAILED": StateMeaning(_ENDED, Trouble.UNSEEN, "could not be started by its node"),
     "TIMEOUT": StateMeaning(_ENDED, Trouble.TIME, "reached its time limit"),
     "DEADLINE": StateMeaning(_ENDED, Trouble.TIME, "reached its deadline"),
     "OUT_OF_MEMORY": StateMeaning(_ENDED, Trouble.MEMORY, "needed more memory than it asked for"),
@@ -86,11 +87,14 @@ def state_meaning(raw: str) -> StateMeaning:
 @dataclass(frozen=True, slots=True)
 class ReasonMeaning:
     """``words`` may contain ``{partition}``, ``{what}`` (GPU, memory, ...) and ``{ahead}``. ``person``: it will not
-    pass by itself."""
+    pass by itself. ``fields``: the resource fields that it is about."""
 
     words: str
     person: bool = False
+    fields: tuple[str, ...] = ()
 
+
+_NODE = ("cpus", "gpus", "gres", "memory_gb", "nodes", "constraint", "partition")
 
 REASONS: dict[str, ReasonMeaning] = {
     "None": ReasonMeaning("waiting to be looked at by Slurm"),
@@ -104,12 +108,16 @@ REASONS: dict[str, ReasonMeaning] = {
     "launch failed requeued held": ReasonMeaning("held by Slurm: its node could not start it", True),
     "BeginTime": ReasonMeaning("waiting for its start time (after a requeue about two minutes)"),
     "JobArrayTaskLimit": ReasonMeaning("the job's own limit of tasks at once"),
-    "PartitionTimeLimit": ReasonMeaning("asks for more time than partition {partition} allows", True),
-    "PartitionNodeLimit": ReasonMeaning("asks for more or fewer nodes than partition {partition} allows", True),
+    "PartitionTimeLimit": ReasonMeaning(
+        "asks for more time than partition {partition} allows", True, ("minutes", "partition")
+    ),
+    "PartitionNodeLimit": ReasonMeaning(
+        "asks for more or fewer nodes than partition {partition} allows", True, ("nodes", "partition")
+    ),
     "PartitionDown": ReasonMeaning("partition {partition} is down"),
     "PartitionInactive": ReasonMeaning("partition {partition} is switched off"),
-    "PartitionConfig": ReasonMeaning("partition {partition} cannot give what is asked for", True),
-    "BadConstraints": ReasonMeaning("no node can give what is asked for", True),
+    "PartitionConfig": ReasonMeaning("partition {partition} cannot give what is asked for", True, (*_NODE, "minutes")),
+    "BadConstraints": ReasonMeaning("no node can give what is asked for", True, _NODE),
     "ReqNodeNotAvail": ReasonMeaning("the nodes that it needs are down, drained or reserved"),
     "NodeDown": ReasonMeaning("a node that it needs is down"),
     "Reservation": ReasonMeaning("waiting for a reservation"),
@@ -117,10 +125,10 @@ REASONS: dict[str, ReasonMeaning] = {
     "Licenses": ReasonMeaning("waiting for a licence"),
     "Cleaning": ReasonMeaning("its earlier run is still being cleaned up"),
     "Prolog": ReasonMeaning("its node is being prepared"),
-    "InvalidAccount": ReasonMeaning("its account is not valid", True),
-    "InvalidQOS": ReasonMeaning("its quality of service is not valid", True),
-    "AccountNotAllowed": ReasonMeaning("its account may not use partition {partition}", True),
-    "QOSNotAllowed": ReasonMeaning("its quality of service may not be used here", True),
+    "InvalidAccount": ReasonMeaning("its account is not valid", True, ("account",)),
+    "InvalidQOS": ReasonMeaning("its quality of service is not valid", True, ("qos",)),
+    "AccountNotAllowed": ReasonMeaning("its account may not use partition {partition}", True, ("account", "partition")),
+    "QOSNotAllowed": ReasonMeaning("its quality of service may not be used here", True, ("qos", "partition")),
     "FrontEndDown": ReasonMeaning("a front end is down"),
     "SystemFailure": ReasonMeaning("Slurm, its file system or its network failed"),
     "NonZeroExitCode": ReasonMeaning("ended with an error"),
@@ -128,23 +136,24 @@ REASONS: dict[str, ReasonMeaning] = {
 }
 
 _LIMITS = re.compile(r"(Assoc|QOS)(Max|Grp|Min)(\w*)")
-_LIMIT_OF = (
-    ("Submit", "jobs in the queue"),
-    ("JobsLimit", "running jobs"),
-    ("JobsPerUser", "running jobs"),
-    ("JobsPerAccount", "running jobs"),
-    ("GRES", "GPUs"),
-    ("Cpu", "CPU cores"),
-    ("CPU", "CPU cores"),
-    ("Mem", "memory"),
-    ("Node", "nodes"),
-    ("Wall", "time"),
-    ("Run", "running time"),
-    ("Billing", "billing units"),
-    ("Energy", "energy"),
+_LIMIT_OF: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Submit", "jobs in the queue", ()),
+    ("JobsLimit", "running jobs", ()),
+    ("JobsPerUser", "running jobs", ()),
+    ("JobsPerAccount", "running jobs", ()),
+    ("GRES", "GPUs", ("gres", "gpus")),
+    ("Cpu", "CPU cores", ("cpus",)),
+    ("CPU", "CPU cores", ("cpus",)),
+    ("Mem", "memory", ("memory_gb",)),
+    ("Node", "nodes", ("nodes",)),
+    ("Wall", "time", ("minutes",)),
+    ("Run", "running time", ()),
+    ("Billing", "billing units", ()),
+    ("Energy", "energy", ()),
 )
 
 
+@cache
 def reason_meaning(reason: str) -> ReasonMeaning:
     """The meaning of a reason for waiting as ``squeue`` prints it."""
     bare = reason.strip().strip("()")
@@ -155,10 +164,10 @@ def reason_meaning(reason: str) -> ReasonMeaning:
     if match is None:
         return ReasonMeaning(f"Slurm says: {bare}")
     whose = {"Assoc": "account", "QOS": "quality of service"}[match[1]]
-    what = next((words for name, words in _LIMIT_OF if name in match[3]), "this")
+    what, fields = next(((words, fields) for name, words, fields in _LIMIT_OF if name in match[3]), ("this", ()))
     per_job = "PerJob" in match[3] or match[2] == "Min"
     if per_job:
-        return ReasonMeaning(f"asks for more {what} than one job of your {whose} may have ({bare})", True)
+        return ReasonMeaning(f"asks for more {what} than one job of your {whose} may have ({bare})", True, fields)
     group = "your group's limit" if match[2] == "Grp" else "your own limit"
     return ReasonMeaning(f"{group} of {what} ({bare})")
 
@@ -199,7 +208,7 @@ _FIELDS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"CPU count|processors|cpus-per-task|CpuPerJob", ("cpus",)),
         (r"node count|NodePerJob|too many nodes", ("nodes",)),
         (r"task count|ntasks", ("tasks",)),
-        (r"node configuration is not available", ("cpus", "gpus", "gres", "memory_gb", "nodes", "constraint")),
+        (r"node configuration is not available", _NODE),
     )
 )
 _ARRAY = re.compile(r"invalid job array specification", re.IGNORECASE)
@@ -228,7 +237,9 @@ def refusal(text: str) -> tuple[Refusal, tuple[str, ...]]:
 def sentence(text: str) -> str:
     """What a Slurm command complained about, on one line, without its own name before it."""
     lines = [
-        re.sub(r"^\s*(sbatch|squeue|scancel|scontrol|sacct): (error: |fatal: )?", "", line)
+        re.sub(
+            r"^\s*(sbatch|squeue|scancel|scontrol|sacct): (error: |fatal: )?(Batch job submission failed: )?", "", line
+        )
         for line in text.splitlines()
     ]
     return "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))[:500]

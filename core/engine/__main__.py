@@ -1,4 +1,7 @@
-"""``python -P -m core.engine ROOT --data DIR [--once]``: the engine of one project, until nothing is left to do."""
+"""``python -P -m core.engine ROOT --data DIR [--once]``: the engine of one project, until nothing is left to do.
+
+With ``--in-slurm`` it is a job of Slurm (:mod:`core.engine.engine_job`).
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,43 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.engine.engine import Engine
-from core.engine.engine_job import engine_job_begins, submit_successor
-from core.engine.lease import LeaseLost
+from core.engine.engine_job import (
+    engine_job_began,
+    engine_job_begins,
+    engine_job_is_queued,
+    forget_engine_job,
+    submit_engine_job,
+    withdraw_engine_job,
+)
+from core.engine.lease import LeaseLost, read_lease
 from core.errors import ConflictError, CrboostError
+from core.project.layout import ProjectPaths
 from core.watch.folders import FolderWatch, Mode
 
 LINGER_SECONDS = 1.0
-FREE_SECONDS = 5.0
+FREE_SECONDS = 1.0
+AGAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """This process is the job ``token`` of Slurm, which succeeds the engine with the epoch ``after`` (0: none), and
+    after ``seconds`` submits its own successor."""
+
+    token: str
+    after: int
+    seconds: float
 
 
 async def serve(
-    root: Path, data: Path, mode: Mode | None, poll_seconds: float | None, *, in_slurm: bool = False
+    root: Path, data: Path, mode: Mode | None, poll_seconds: float | None, hosted: Hosted | None = None
 ) -> int:
     """Step whenever something happens, until actual equals wanted. How the inbox is watched is the site's, where it is
-    not given. ``in_slurm``: this is a job, which waits for the lease, and submits its successor on SIGUSR1."""
+    not given."""
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
 
@@ -44,14 +67,13 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    if in_slurm:
-        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.run_in_executor(None, _succeed, root, data))
-        engine_job_begins(root)
-        engine = await _when_free(root, data, wake, stopping)
-        if engine is None:
-            return 0
-    else:
+    if hosted is None:
         engine = await asyncio.to_thread(Engine, root, data, wake)
+    else:
+        taken = await _take_over(root, data, wake, hosted, stopping)
+        if taken is None:
+            return 0
+        engine = taken
     gc.collect()
     gc.freeze()  # what was read at the start stays: no walk through it again and again
     site = engine.sources.site.watch
@@ -59,6 +81,7 @@ async def serve(
     watch.set_folders({engine.paths.inbox})
     ending = asyncio.Event()
     watcher = asyncio.create_task(_watch(watch, woken, ending))
+    heir = asyncio.create_task(_make_way(engine, hosted, end)) if hosted is not None else None
     exits = Exits(engine, woken)
     idle_since: float | None = None
     try:
@@ -70,6 +93,8 @@ async def serve(
                 idle_since = idle_since or time.monotonic()
                 if time.monotonic() - idle_since >= LINGER_SECONDS:
                     try:
+                        if hosted is not None:
+                            await asyncio.to_thread(withdraw_engine_job, root, data)
                         if await asyncio.to_thread(engine.finish):
                             return 0
                     except LeaseLost:
@@ -87,28 +112,51 @@ async def serve(
     finally:
         exits.close()
         ending.set()
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+        for task in (watcher, heir):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         watch.close()
 
 
-async def _when_free(root: Path, data: Path, wake: Callable[[], None], stopping: asyncio.Event) -> Engine | None:
-    """The engine, as soon as the one before has given up the lease. None where it is ended before that."""
-    while not stopping.is_set():
-        try:
-            return await asyncio.to_thread(Engine, root, data, wake)
-        except ConflictError as error:
-            _log(f"crboost: {error} This one waits.")
+async def _take_over(
+    root: Path, data: Path, wake: Callable[[], None], hosted: Hosted, stopping: asyncio.Event
+) -> Engine | None:
+    """The engine, once the one before it has ended; None where it is ended itself before that. Raises
+    :class:`ConflictError` where another one lives."""
+    try:
+        while not stopping.is_set():
+            try:
+                return await asyncio.to_thread(Engine, root, data, wake)
+            except ConflictError:
+                lease = read_lease(ProjectPaths(root).lease)
+                if lease is None or lease.epoch != hosted.after or lease.released:
+                    raise
+            await asyncio.to_thread(engine_job_begins, root, hosted.token)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), FREE_SECONDS)
-    return None
+        return None
+    finally:
+        await asyncio.to_thread(forget_engine_job, root, hosted.token)
 
 
-def _succeed(root: Path, data: Path) -> None:
-    try:
-        _log(f"crboost: {submit_successor(root, data)}")
-    except CrboostError as error:
-        _log(f"crboost: no successor could be submitted: {error}")
+async def _make_way(engine: Engine, hosted: Hosted, end: Callable[[], None]) -> None:
+    """Submit the successor of an engine that is a job, before its time is over, and end when that has begun. While
+    Slurm takes no more jobs, no tasks are submitted either."""
+    root, data, epoch = engine.root, engine.data, engine.lease.lease.epoch
+    await asyncio.sleep(hosted.seconds)
+    while not engine_job_began(root):
+        try:
+            if not await asyncio.to_thread(engine_job_is_queued, root, data):
+                _log(f"crboost: its time ends soon; {await asyncio.to_thread(submit_engine_job, root, data, epoch)}")
+            engine.submitting.makes_room = False
+        except CrboostError as error:
+            _log(f"crboost: no successor could be submitted: {error}")
+            engine.submitting.makes_room = True
+        again = time.monotonic() + AGAIN_SECONDS
+        while time.monotonic() < again and not engine_job_began(root):
+            await asyncio.sleep(FREE_SECONDS)
+    end()
 
 
 def _log(sentence: str) -> None:
@@ -171,18 +219,19 @@ def main() -> int:
     parser.add_argument("root", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--once", action="store_true", help="one pass, for cron")
-    parser.add_argument("--in-slurm", action="store_true", help="as a job of Slurm, with a successor")
-    parser.add_argument(
-        "--watch",
-        choices=("auto", "events", "poll"),
-    )
+    parser.add_argument("--in-slurm", metavar="TOKEN", help="as a job of Slurm, with a successor")
+    parser.add_argument("--after", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--watch", choices=("auto", "events", "poll"))
     parser.add_argument("--poll-seconds", type=float)
     arguments = parser.parse_args()
     root, data = arguments.root.resolve(), arguments.data.resolve()
     try:
         if arguments.once:
             return once(root, data)
-        return asyncio.run(serve(root, data, arguments.watch, arguments.poll_seconds, in_slurm=arguments.in_slurm))
+        token = arguments.in_slurm
+        hosted = Hosted(token, arguments.after, arguments.seconds) if token else None
+        return asyncio.run(serve(root, data, arguments.watch, arguments.poll_seconds, hosted))
     except CrboostError as error:
         sys.stderr.write(f"crboost: {error}\n")
         return error.exit_code

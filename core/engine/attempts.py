@@ -31,7 +31,8 @@ from core.cluster.protocol import (
 )
 from core.cluster.slots import Held
 from core.cluster.slurm import NotKnown, Refused
-from core.cluster.slurm_words import Phase, Trouble, state_meaning
+from core.cluster.slurm_words import Phase, ReasonMeaning, StateMeaning, Trouble, state_meaning
+from core.engine.causes import tail
 from core.engine.slurm_queue import SlurmQueue, Submitted
 from core.errors import ConflictError, CrboostError
 from core.project.layout import ProjectPaths
@@ -39,9 +40,10 @@ from core.project.lock import user
 
 VISIBLE_SECONDS = 3.0
 QUEUE_VISIBLE_SECONDS = 15.0
-"""How long the state of a task that Slurm says has ended may take to become visible here."""
+"""How long the state of a task that Slurm says has ended may take to become visible here. Like the next two it is
+counted from one look at the queue to another: while Slurm does not answer, nothing is concluded."""
 ABSENT_SECONDS = 60.0
-"""The same, where Slurm does not show the job at all."""
+"""The same, where Slurm does not show the job at all, or says no more than that its node does not answer."""
 VERDICT_SECONDS = 20.0
 """How long a failed task waits for Slurm's word on why."""
 GRACE_SECONDS = 10.0
@@ -69,8 +71,15 @@ class Live:
     running: bool = False
     said: bool = False
     """Whether it dropped a file into the inbox: then its state is looked for."""
+    said_bytes: int = -1
+    """How much its commands had said at the last look."""
     gone: float | None = None
+    """Since when it is seen no more."""
+    waited: float = 0.0
+    """When it was last known to wait in the queue, 0 where it has begun since."""
     cancelled: str = ""
+    fenced: bool = False
+    """Whether it was withdrawn before it began, while the others of its pack go on."""
     limit_seconds: float = 0.0
 
     @property
@@ -126,6 +135,8 @@ class Attempts:
         self._cancelling: dict[tuple[str, str], Future[bool]] = {}
         self._wake = wake
         self._seen: set[tuple[str, str]] = set()
+        self.trouble = ""
+        """Why some attempt could not be looked at; it is tried again."""
         self._left: dict[str, int] = {}
         """Of each submission: how many attempts have not ended."""
 
@@ -172,7 +183,7 @@ class Attempts:
             live = Live(prepared.instance, paths.key, paths.number, paths, token, index=index)
             self._take(live)
             found.append(live)
-        made = Submitted(token, flat[0][1].instance, len(members), at_once=at_once, limit=limit)
+        made = Submitted(token, flat[0][1].instance, at_once=at_once, limit=limit)
         self.slurm.submit(made, options, script, self.paths.root, range(len(members)))
         return found
 
@@ -186,12 +197,15 @@ class Attempts:
             if not members:
                 continue
             if answer.array is not None:
+                for live in members:
+                    live.waited = time.time()
                 with contextlib.suppress(CrboostError):  # whoever takes over finds it by its name
                     self.journal.submitted(answer.token, array=answer.array)
             elif answer.refused is not None:
                 for live in members:
                     del self.live[(live.instance, live.key)]
-                    live.paths.script.unlink(missing_ok=True)  # never submitted: its number is free again
+                    with contextlib.suppress(OSError):  # never submitted: its number is free again
+                        live.paths.script.unlink()
                 self._settle(answer.token)
             # What never arrived is fenced one by one in follow(): a copy that comes all the same ends as duplicate.
             found.append(Placed(members[0].instance, members, answer.array, answer.refused))
@@ -236,14 +250,9 @@ class Attempts:
                 self.paths.root,
             )
         position = submission.attempts.index((live.instance, live.key, live.number))
-        indices = submission.intent["indices"]
-        live.index = int(indices[position])
-        made = self.slurm.submissions.get(submission.token)
-        if made is None:
-            array = None if submission.fields is None else int(submission.fields["array"])
-            made = Submitted(submission.token, live.instance, max(indices) + 1, array)
-            self.slurm.adopt(made)
-        made.live.add(live.index)
+        live.index = int(submission.intent["indices"][position])
+        array = None if submission.fields is None else int(submission.fields["array"])
+        self.slurm.adopt(live.token, live.instance, live.index, array)
         self._take(live)
 
     def unsettled(self) -> dict[AttemptId, Submission]:
@@ -303,9 +312,14 @@ class Attempts:
         self._read_inbox()
         ended: list[Ended] = []
         now = time.time()
+        self.trouble = ""
         for address, live in list(self.live.items()):
             told = address in self._seen
-            found = self._look_in_queue(live, now, told) if live.in_slurm else self._look(live, now, told)
+            try:
+                found = self._look_in_queue(live, now, told) if live.in_slurm else self._look(live, now, told)
+            except (CrboostError, OSError) as error:  # it is looked at again; the others do not wait for it
+                self.trouble = str(error)
+                continue
             if found is None:
                 continue
             cancelling = self._cancelling.get(address)
@@ -350,6 +364,10 @@ class Attempts:
         """As :meth:`_look`, for a task in Slurm: its own state file decides, Slurm only says why there is none."""
         queue = self.slurm
         assert queue is not None
+        if live.token not in queue.submissions:
+            return self._never_arrived(live, queue)
+        if live.fenced:
+            return Ended(live, "withdrawn", None)
         phase = queue.phase(live.token, live.index)
         live.said = live.said or told
         gone = phase is None or phase == Phase.ENDED
@@ -359,40 +377,62 @@ class Attempts:
             live.running = live.paths.start.exists()
         if not gone:
             live.gone = None
+            if phase != Phase.UNKNOWN:
+                live.waited = queue.asked_clock if phase == Phase.PENDING else 0.0
             return None
-        if live.gone is None:
-            live.gone = now
-        row = queue.row(live.token, live.index)
-        job = self.job_name(live)
-        if row is None and job:
-            queue.ask_account(job)
-        account = queue.account(job)
-        known = row is not None or (account is not None and bool(account.state))
-        if live.cancelled:
-            patience = VISIBLE_SECONDS
-        elif live.token not in queue.submissions:
-            patience = 0.0  # two looks, ten seconds apart, did not find it
-        else:
-            patience = QUEUE_VISIBLE_SECONDS if known else ABSENT_SECONDS
         newest_attempt(live.paths.folder)  # lists it, which makes a slow file system look again
-        if now - live.gone < patience:
+        said = _size(live.paths.out)
+        if live.gone is None or said != live.said_bytes:  # while it still says something, only its node is cut off
+            live.gone, live.said_bytes = queue.asked_clock, said
+        meaning, node = self._meaning(live, queue)
+        # An index that is cancelled while it waits leaves its array without a trace.
+        waited = live.gone - live.waited < queue.remembers_seconds
+        taken_out = meaning is None and waited and queue.shows(live.token)
+        ended = taken_out or (meaning is not None and meaning.trouble != Trouble.NODE)
+        patience = QUEUE_VISIBLE_SECONDS if ended else ABSENT_SECONDS
+        if queue.asked_clock - live.gone < (VISIBLE_SECONDS if live.cancelled else patience):
             queue.hurry()
             return None
-        raw = row.state if row is not None else account.state if account is not None else ""
-        meaning = state_meaning(raw) if raw else None
-        node = row.node if row is not None else ""
-        if withdraw(live.paths):
-            trouble = meaning.trouble if meaning is not None else Trouble.NONE
-            if meaning is not None and trouble == Trouble.NONE and not live.cancelled:
-                trouble = Trouble.UNSEEN
-            reason = f"Slurm's job {job} {meaning.words}" if meaning is not None else ""
-            return Ended(live, "withdrawn", None, reason, trouble, node)
-        if meaning is None:
-            reason = f"Slurm no longer knows its job {job}, and it left no state"
-            return Ended(live, "lost", None, reason, Trouble.LOST)
-        trouble = meaning.trouble if meaning.trouble != Trouble.NONE else Trouble.LOST
+        job = self.job_name(live)
+        trouble = Trouble.NONE if meaning is None else meaning.trouble
         where = f" on {node}" if node else ""
-        return Ended(live, "lost", None, f"Slurm's job {job}{where} {meaning.words}", trouble, node)
+        reason = f"Slurm no longer knows its job {job}, and it left no state"
+        if meaning is not None:
+            reason = f"Slurm's job {job}{where} {meaning.words}"
+        if trouble == Trouble.NONE:
+            reason += self._last_words(live)
+        if not withdraw(live.paths):
+            return Ended(live, "lost", None, reason, Trouble.LOST if trouble == Trouble.NONE else trouble, node)
+        if taken_out:
+            return Ended(live, "withdrawn", None, f"Slurm's job {job} was taken out of the queue", Trouble.CANCELLED)
+        # Slurm also says "cancelled" where a node could not start it.
+        if trouble == Trouble.NONE or (trouble == Trouble.CANCELLED and node):
+            trouble = Trouble.UNSEEN
+        return Ended(live, "withdrawn", None, reason, trouble, node)
+
+    def _last_words(self, live: Live) -> str:
+        """The end of Slurm's own log of a task."""
+        log = live.paths.job_folder / "submit" / f"{live.token}_{live.index}.log"
+        lines = tail(log).strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    def _meaning(self, live: Live, queue: SlurmQueue) -> tuple[StateMeaning | None, str]:
+        """What Slurm or its accounting say of a job that has ended, and the node; None where they know nothing."""
+        row = queue.row(live.token, live.index)
+        if row is not None:
+            return row.meaning, row.node
+        account = queue.account(live.token, live.index)
+        return (state_meaning(account.state) if account is not None and account.state else None), ""
+
+    def _never_arrived(self, live: Live, queue: SlurmQueue) -> Ended | None:
+        """Two looks at the queue did not find its submission. A copy that comes all the same ends as duplicate, unless
+        it has come in this moment."""
+        if withdraw(live.paths):
+            return Ended(live, "withdrawn", None)
+        claim = live.paths.claim.read_text(encoding="utf-8", errors="replace")
+        number = re.match(r"[0-9]+", claim)
+        queue.adopt(live.token, live.instance, live.index, None if number is None else int(number[0]))
+        return None
 
     def _with_verdict(self, live: Live, ended: Ended, now: float) -> Ended | None:
         """A task that did not succeed by itself waits a moment for Slurm's word on why."""
@@ -404,29 +444,22 @@ class Attempts:
         if state.code == TIME_LIMIT_CODE:
             return Ended(live, state.state, state, "reached its time limit", Trouble.TIME, state.host)
         live.gone = live.gone or now
-        fresh = queue.asked_clock > live.gone
         row = queue.row(live.token, live.index)
-        back = row is not None and row.phase == Phase.PENDING
-        if row is None or not (row.phase == Phase.ENDED or (back and fresh)):
-            job = self.job_name(live)
-            account = queue.account(job)
-            if row is None and fresh and account is None and queue.accounting:
-                queue.ask_account(job)
-            if account is not None and account.state:
-                meaning = state_meaning(account.state)
-                return Ended(live, state.state, state, _because(meaning.words, ended), meaning.trouble, state.host)
-            if now - live.gone < VERDICT_SECONDS:
+        meaning, node = None, ""
+        if row is None or row.phase == Phase.ENDED:
+            meaning, node = self._meaning(live, queue)
+        elif row.phase == Phase.PENDING and queue.asked_clock > live.gone:
+            meaning, node = StateMeaning(Phase.ENDED, Trouble.REQUEUED, "was put back into the queue"), row.node
+            queue.cancel({live.token: [live.index]})  # it would end at once, but stands in the queue
+        if meaning is None:
+            killed = state.state == "stopped" and row is not None  # by Slurm, which has not ended it yet
+            if killed or queue.asked_clock - live.gone < VERDICT_SECONDS:
                 queue.hurry()
                 return None
             return ended
-        meaning = row.meaning
-        trouble = Trouble.REQUEUED if back else meaning.trouble
-        if state.state == "failed" and trouble not in (Trouble.MEMORY, Trouble.TIME, Trouble.NODE):
-            return Ended(live, state.state, state, ended.reason, node=row.node)
-        if back and live.token in queue.submissions:  # what Slurm has put back would end at once, but blocks the queue
-            queue.cancel({live.token: [live.index]})
-        words = "was put back into the queue" if back else meaning.words
-        return Ended(live, state.state, state, _because(words, ended), trouble, row.node or state.host)
+        if state.state == "failed" and meaning.trouble not in (Trouble.MEMORY, Trouble.TIME, Trouble.NODE):
+            return Ended(live, state.state, state, ended.reason, node=node)
+        return Ended(live, state.state, state, _because(meaning.words, ended), meaning.trouble, node or state.host)
 
     def job_name(self, live: Live) -> str:
         """How Slurm calls it (``123_4``), "" where that is not known."""
@@ -490,6 +523,15 @@ class Attempts:
             self._cancelling[(instance, key)] = future
             future.add_done_callback(lambda _: self._wake())
 
+    def in_vain(self) -> dict[tuple[str, ReasonMeaning], list[Live]]:
+        """Tasks in Slurm's queue that only a person can bring forward, by job and reason."""
+        found: dict[tuple[str, ReasonMeaning], list[Live]] = {}
+        for live in self.live.values():
+            why = self.slurm.in_vain(live.token, live.index) if self.slurm is not None and live.in_slurm else None
+            if why is not None:
+                found.setdefault((live.instance, why), []).append(live)
+        return found
+
     def cancel_in_queue(self) -> None:
         """Tell Slurm to end what is to be cancelled, all of it in one call; again after a while, until it is gone."""
         if self.slurm is None:
@@ -500,9 +542,16 @@ class Attempts:
                 wanted.setdefault(live.token, set()).add(live.index)
         if not wanted:
             return
-        for live in self.live.values():  # series in one pack end together; the others are submitted again
-            if not live.cancelled and live.index in wanted.get(live.token, ()):
-                live.cancelled = "its pack was cancelled"
+        packs: dict[tuple[str, int], list[Live]] = {}
+        for live in self.live.values():
+            if live.index in wanted.get(live.token, ()):
+                packs.setdefault((live.token, live.index), []).append(live)
+        for (token, index), pack in packs.items():
+            if _goes_on(pack):
+                wanted[token].discard(index)
+            for live in pack:  # they end together; whoever is wanted is submitted again
+                if index in wanted[token] and not live.cancelled:
+                    live.cancelled = "its pack was cancelled"
         self.slurm.cancel(wanted)
 
     def worker_answered(self, addresses: Iterable[tuple[str, str]]) -> None:
@@ -531,11 +580,29 @@ class Attempts:
             self.slurm.close()
 
 
+def _goes_on(pack: Sequence[Live]) -> bool:
+    """Whether a pack can go on without those of its series that are to be cancelled: as long as none of them has begun,
+    which is made sure of here."""
+    cancelled = [live for live in pack if live.cancelled]
+    if len(cancelled) == len(pack):
+        return False
+    for live in cancelled:
+        live.fenced = live.fenced or (not live.running and withdraw(live.paths))
+    return all(live.fenced for live in cancelled)
+
+
 def _end_of(live: Live) -> Ended | None:
     state = read_state(live.paths.state)
     if state is None or state.state == "duplicate":
         return None
     return Ended(live, state.state, state, state.reason, node=state.host)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _because(words: str, ended: Ended) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from core.dataset.acquisition import effective, gain_problem, unconfirmed
 from core.dataset.model import Acquisition, TiltSeries
 from core.dataset.registry import Registry
-from core.errors import InputError
+from core.errors import InputError, listed
 from core.jobs._base import JobContext, JobType, Problem, Producer, SeriesContext
 from core.jobs._registry import job_type
 from core.jobs._task import TaskDeclaration
@@ -24,6 +24,9 @@ from core.jobs._values import result_values, validate
 from core.jobs.fields import JobParameters, field_list
 from core.project.decisions import Decision
 from core.project.model import Instance, ProjectFile
+from core.project.problems import nearest
+from core.project.resources import effective as effective_resources
+from core.project.site import Site
 
 _COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -62,8 +65,10 @@ class Binding:
         folders: Mapping[str, Path],
         excluded_tilts: Mapping[str, frozenset[str]],
         warp_version: str = "head",
+        site: Site | None = None,
     ) -> None:
         self.root = root
+        self.site = site
         self.project = project
         self.registry = registry
         self.series: dict[str, TiltSeries] = {series.id: series for series in registry.series}
@@ -159,7 +164,11 @@ class Binding:
 
     def problems(self) -> list[tuple[str, Problem]]:
         """All findings, by instance id ("" for the project as a whole)."""
-        found = [(bound.id, problem) for bound in self.instances.values() for problem in bound.problems]
+        found = [
+            (bound.id, problem)
+            for bound in self.instances.values()
+            for problem in (*bound.problems, *self._tool_problems(bound))
+        ]
         groups: dict[str, str] = {}
         for series in self.series.values():
             groups.setdefault(series.group, series.id)
@@ -172,6 +181,32 @@ class Binding:
                 found.append(("", Problem("error", (f"acquisition.{group}.gain_path",), wrong_gain)))
         if not self.series:
             found.append(("", Problem("error", ("data",), "There are no tilt series yet: add data first.")))
+        return found
+
+    def _tool_problems(self, bound: BoundInstance) -> list[Problem]:
+        """What the site's tools have against an instance's choice of tools and of nodes."""
+        found: list[Problem] = []
+        if self.site is None:
+            return found
+        kind, declared, tools = bound.job_type, bound.declared, self.site.tools
+        for name, entry in declared.tools.items():
+            if name not in kind.tools:
+                used = f"it uses {listed(kind.tools)}" if kind.tools else "it uses none"
+                found.append(Problem("error", (f"tools.{name}",), f"{declared.id} uses no tool {name}: {used}."))
+            elif entry not in tools:
+                sentence = f"There is no tool {entry!r} in conf.yaml.{nearest(entry, tools)}"
+                found.append(Problem("error", (f"tools.{name}",), sentence))
+        nodes = effective_resources(kind.needs, self.site, declared, self.project.resources).get("nodes")
+        if nodes is None or nodes.value in (None, 1):
+            return found
+        for name in kind.tools:
+            entry = declared.tools.get(name, name)
+            if entry in tools and tools[entry].container and tools[entry].mpi != "outside":
+                sentence = (
+                    f"{name} runs in a container with its own MPI, on one node only: set nodes to 1, or set "
+                    f"tools.{entry}.mpi to outside in conf.yaml where the site's launcher can start its ranks."
+                )
+                found.append(Problem("error", ("resources.nodes",), sentence))
         return found
 
     def _bind(self, index: int, declared: Instance) -> BoundInstance:

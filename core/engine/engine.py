@@ -11,13 +11,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core import __version__
 from core.cluster.local import LocalSubmitter
-from core.cluster.protocol import AttemptPaths
+from core.cluster.protocol import AttemptPaths, read_start
 from core.cluster.slurm import Slurm, slurm_is_there
 from core.cluster.slurm_words import Trouble
 from core.engine import causes
@@ -35,6 +35,7 @@ from core.engine.relion_jobs import RelionJobs
 from core.engine.relion_sync import RelionSync
 from core.engine.slurm_queue import SlurmQueue
 from core.engine.space import SPACE_SECONDS
+from core.engine.stalled import Stall
 from core.engine.states import TaskState
 from core.engine.status import Need
 from core.engine.submitting import Address, Submitting
@@ -42,7 +43,7 @@ from core.engine.tool_table import tool_table
 from core.engine.wishes import ONE_SHOT, Wish, Wishes, reduce_requests, selection
 from core.engine.worker_client import WorkerClient
 from core.errors import CrboostError, InputError
-from core.files import drop_leftovers
+from core.files import disk_is_full, drop_leftovers
 from core.jobs._base import JobType
 from core.jobs._task import COHORT
 from core.project.decisions import Decision
@@ -111,6 +112,7 @@ class Engine:
         self._wanted_due = 0.0
         self._dirty: set[Address] = set()
         self.bad_nodes = BadNodes(self.ledger.status.queue.nodes)
+        self.stall = Stall()
         self._problems: list[Need] = []
         self._blocked: set[str] = set()
         self._gather_tries: dict[str, int] = {}
@@ -210,6 +212,7 @@ class Engine:
         for job in self.ledger.status.jobs:
             for key, character in zip(self.ledger.status.keys(job), job.states, strict=True):
                 if TaskState(character).live:
+                    self._silent |= TaskState(character) == TaskState.UNKNOWN
                     number = self.ledger.attempt(job.id, key)
                     paths = AttemptPaths(self.root / job.folder, key, number)
                     self.attempts.recover(job.id, key, paths, unsettled.get((job.id, key, number)))
@@ -227,6 +230,8 @@ class Engine:
         except LeaseLost:
             raise
         except (CrboostError, OSError) as error:
+            if disk_is_full(error):
+                self.submitting.space.ran_out(str(error))
             if str(error) != self._trouble:
                 sys.stderr.write(f"crboost: {error}\n")
             self._trouble = str(error)
@@ -250,6 +255,8 @@ class Engine:
         self._use_worker()
         self.jobs.update()
         self._read_progress()
+        if self.stall.suspected:
+            self._look_whether_it_stalls()
         self.ledger.set_needs(self._needs())
         self.lease.check_if_unsure()
         self.ledger.save()
@@ -290,9 +297,13 @@ class Engine:
             self._replan(read_sources(self.root, self.data, self._planned_version()))
         for instance, key in again:
             self._cancel_downstream(instance, key, "its input is made again")
+        for (_, why), waiting in self.attempts.in_vain().items():
+            for live in waiting if why.fields else ():
+                self.attempts.cancel(live.instance, live.key, "its resources may have been corrected")
         if again and self.bad_nodes.forgive():
             self.ledger.set_queue(nodes=[])
         self.ledger.set_engine(request=new[-1].number)
+        self.stall.moved()
 
     def _again(self, request: Request) -> list[Address]:
         """Retry what failed, was stopped or is stale; with ``redo`` also what is done. The tasks that run again."""
@@ -415,7 +426,11 @@ class Engine:
         self._decide([Decision(**{**made, "source": instance}) for made in answer["decisions"]])
         self._gather_tries.pop(instance, None)
         self.jobs.unread.pop(instance, None)
-        good = {key: mark for key, mark in request["marks"].items() if key not in answer["problems"]}
+        good = {
+            key: mark
+            for key, mark in request["marks"].items()
+            if key not in answer["problems"] and (instance, key) not in self.attempts.live  # it runs again already
+        }
         numbers = {key: value for key, value in answer["numbers"].items() if key in good}
         if good:
             self.streaks.succeeded(instance)
@@ -430,6 +445,10 @@ class Engine:
                 self.touch(instance, key)
         keys = [key for key in request["keys"] if key not in answer["problems"]]
         self.gathering.wrote(instance, keys, bool(request["settled"]), answer["nodes"])
+        for name in self.plan.downstream[instance]:
+            if self.plan.jobs[name].bound.job_type.reads_tables:
+                tasks = self.plan.jobs[name]
+                self._dirty.update((name, key) for key in (*good, *tasks.cohorts) if key in tasks.tasks)
 
     def _gather_failed(self, instance: str, sentence: str, disk_full: bool) -> None:
         """The job's tables could not be written at all: tried again a few times, and with the next task that ends."""
@@ -469,6 +488,7 @@ class Engine:
     def _ended(self, ended: Ended) -> None:
         live, state = ended.live, ended.state
         instance, key = live.instance, live.key
+        self.stall.moved()
         if not self.ledger.knows(instance, key):
             return
         times = {} if state is None else {"started": float(state.start), "ended": float(state.end)}
@@ -476,7 +496,9 @@ class Engine:
         if ended.outcome == "done":
             self.ledger.set_task(instance, key, TaskState.DONE, **times)
             self.jobs.ended(instance, key, live.number, TaskState.DONE, "")
-            self.bad_nodes.succeeded(ended.node)
+            if live.in_slurm:
+                for node, failed in self.bad_nodes.succeeded(ended.node, instance).items():
+                    self._leave_out(node, failed)
         elif live.cancelled == "stop":
             self.ledger.set_task(instance, key, TaskState.STOPPED, fingerprint="", cause="stopped on request", **times)
             self.jobs.ended(instance, key, live.number, TaskState.STOPPED, "on request")
@@ -489,18 +511,62 @@ class Engine:
             self._avoid(ended)
             self._try_again(ended, reason, BLOCKED_RETRIES, BLOCKED_PAUSE_SECONDS)
         elif trouble == Trouble.CANCELLED:
-            self.fail(instance, key, "cancelled in Slurm, not by crboost; retry runs it again", **times)
+            self.fail(instance, key, "cancelled in Slurm, not by crboost; retry runs it again", times)
         elif trouble != Trouble.NONE:
             self._after_trouble(ended, trouble)
         elif ended.outcome == "withdrawn":
             self.ledger.set_task(instance, key, TaskState.WAITING, fingerprint="")
         elif ended.outcome == "stopped":
-            self.fail(instance, key, state.reason if state and state.reason else "stopped from outside", **times)
+            self.fail(instance, key, state.reason if state and state.reason else "stopped from outside", times)
         else:
             cause = causes.describe(self.type_of(instance), live.paths.out, live.paths.err, ended.reason)
-            self.fail(instance, key, cause, **times)
-            self._judge_node(ended)
+            began = max(live.submitted, self.ledger.job(instance).started[self.ledger.index(instance, key)])
+            if self.submitting.space.explains(began, causes.tail(live.paths.out), causes.tail(live.paths.err)):
+                self._try_again(ended, f"there was no space: {cause}", self.sources.site.retries, 0.0)
+            else:
+                self._failed(ended, cause, times)
         self.touch(instance, key)
+
+    def _failed(self, ended: Ended, cause: str, times: Mapping[str, float]) -> None:
+        """A task failed by itself. Where that may be its node's fault the job does not pause yet."""
+        instance, key = ended.live.instance, ended.live.key
+        if not ended.live.in_slurm or ended.state is None:
+            self.fail(instance, key, cause, times)
+            return
+        elsewhere = self._runs_elsewhere(instance, ended.node)
+        took = ended.state.end - ended.state.start
+        again = self.bad_nodes.failed(ended.node, (instance, key), took, elsewhere)
+        suspected = bool(elsewhere) and self.bad_nodes.suspects(ended.node, instance)
+        self.fail(instance, key, cause, times, pause=not (again or suspected))
+        if again:
+            self._leave_out(ended.node, again)
+
+    def _runs_elsewhere(self, instance: str, node: str) -> float:
+        """For how many seconds a task of this job has been running on another node, 0 where none does."""
+        job = self.ledger.job(instance)
+        found = 0.0
+        for (name, key), live in self.attempts.live.items():
+            if name == instance and live.in_slurm and self.ledger.state(name, key) == TaskState.RUNNING:
+                mark = read_start(live.paths.start)
+                if mark is not None and mark.host != node:
+                    found = max(found, time.time() - job.started[self.ledger.index(name, key)])
+        return found
+
+    def _leave_out(self, node: str, failed: Sequence[Address]) -> None:
+        """Submit nothing to a bad node: tasks that failed there are tried elsewhere, and what waits in the queue of
+        their jobs is submitted anew."""
+        if node not in self.ledger.status.queue.nodes:
+            sentence = f"{node} is left out: {len(failed)} tasks failed there at once, while others do well elsewhere"
+            self.ledger.notice(sentence)
+            self.ledger.set_queue(nodes=list(self.bad_nodes.excluded))
+            self.notify(sentence)
+            jobs = {instance for instance, _ in failed}
+            for (instance, key), live in self.attempts.live.items():
+                if instance in jobs and live.in_slurm and not live.running:
+                    self.attempts.cancel(instance, key, f"{node} is left out")
+        for address in failed:
+            if self.ledger.knows(*address) and self.ledger.state(*address) == TaskState.FAILED:
+                self.retried(*address, f"failed on {node}", self.sources.site.retries, 0.0, "elsewhere")
 
     def _after_trouble(self, ended: Ended, trouble: Trouble) -> None:
         """Nothing is wrong with the task itself: it is tried again, elsewhere or with more of what it lacked."""
@@ -524,22 +590,6 @@ class Engine:
             address = (ended.live.instance, ended.live.key)
             self.submitting.avoid[address] = self.submitting.avoid.get(address, frozenset()) | {ended.node}
 
-    def _judge_node(self, ended: Ended) -> None:
-        """Leave a node out on which one task after another fails at once; they are tried elsewhere."""
-        if not ended.live.in_slurm or ended.state is None:
-            return
-        address = (ended.live.instance, ended.live.key)
-        again = self.bad_nodes.failed(ended.node, address, ended.state.end - ended.state.start)
-        if not again:
-            return
-        sentence = f"{ended.node} is left out: {len(again)} tasks failed there at once, while others did well elsewhere"
-        self.ledger.notice(sentence)
-        self.ledger.set_queue(nodes=list(self.bad_nodes.excluded))
-        self.notify(sentence)
-        for instance, key in again:
-            if self.ledger.knows(instance, key) and self.ledger.state(instance, key) == TaskState.FAILED:
-                self.retried(instance, key, f"failed on {ended.node}", self.sources.site.retries, 0.0, "elsewhere")
-
     def _try_again(self, ended: Ended, reason: str, most: int, pause_seconds: float, how: str = "") -> None:
         """A passing trouble of the host or the file system: another attempt, a few times."""
         instance, key = ended.live.instance, ended.live.key
@@ -556,10 +606,13 @@ class Engine:
         self.touch(instance, key)
         return True
 
-    def fail(self, instance: str, key: str, cause: str, **fields: float) -> None:
-        self.ledger.set_task(instance, key, TaskState.FAILED, cause=cause, fingerprint="", **fields)
+    def fail(
+        self, instance: str, key: str, cause: str, times: Mapping[str, float] | None = None, *, pause: bool = True
+    ) -> None:
+        self.ledger.set_task(instance, key, TaskState.FAILED, cause=cause, fingerprint="", **(times or {}))
         self.jobs.ended(instance, key, self.ledger.attempt(instance, key), TaskState.FAILED, cause)
-        if self.streaks.failed(instance, cause, key) >= causes.PAUSE_AFTER and not self.ledger.job(instance).paused:
+        often = self.streaks.failed(instance, cause, key) >= causes.PAUSE_AFTER
+        if often and pause and not self.ledger.job(instance).paused:
             sentence = (
                 f"paused after {causes.PAUSE_AFTER} failures of one cause: {cause.rstrip('.')}. Mend it, then retry."
             )
@@ -576,6 +629,7 @@ class Engine:
                 and self.ledger.knows(instance, key)
                 and self.ledger.state(instance, key) == TaskState.QUEUED
             ):
+                self.stall.moved()
                 self.ledger.set_task(instance, key, TaskState.RUNNING, started=round(time.time(), 1))
 
     def _enforce_wishes(self) -> None:
@@ -585,9 +639,13 @@ class Engine:
                 self.attempts.cancel(instance, key, "excluded")
             elif self.wishes.of(instance, key) == Wish.STOP:
                 self.attempts.cancel(instance, key, "stop")
-            elif live.in_slurm and not live.running and self.wishes.of(instance, key) in (Wish.HOLD, Wish.DRAIN):
+            elif live.in_slurm and not live.running and self._is_held(instance, key):
                 self.attempts.cancel(instance, key, "on hold")  # it only waits in the queue
         self.attempts.cancel_in_queue()
+
+    def _is_held(self, instance: str, key: str) -> bool:
+        """Whether nothing new should begin of it."""
+        return bool(self.ledger.job(instance).paused) or self.wishes.of(instance, key) in (Wish.HOLD, Wish.DRAIN)
 
     def _tell_queue(self) -> None:
         """What Slurm says, in the ledger: the queue in words, what ended tasks used, and whether it answers at all."""
@@ -710,19 +768,34 @@ class Engine:
                 if progress is not None and abs(progress - known) >= 0.01:
                     self.ledger.set_task(instance, key, TaskState.RUNNING, progress=round(progress, 3))
 
+    def _look_whether_it_stalls(self) -> None:
+        live = self.attempts.live.values()
+        running = [one for one in live if one.running and one.instance in self.plan.jobs]
+        longest = max((self.submitting.limit_seconds(one.instance, one.key) for one in running), default=0.0)
+        if self.stall.look(len(running), len(live) - len(running), longest):
+            self.ledger.notice(self.stall.sentence)
+            self.notify(self.stall.sentence)
+
     def _needs(self) -> list[Need]:
         needs = [*self._problems, *self.jobs.needs(), *self.submitting.needs()]
         if self._wanted_trouble:
             needs.append(Need("problem", "wanted", f"New requests cannot be followed: {self._wanted_trouble}"))
+        if self.stall.sentence:
+            needs.append(Need("stalled", "", self.stall.sentence))
         if self.submitting.space.sentence:
             needs.append(Need("space", "", self.submitting.space.sentence))
-        elif self._trouble:
-            needs.append(Need("problem", "engine", self._trouble))
+        elif trouble := self._trouble or self.attempts.trouble:
+            needs.append(Need("problem", "engine", trouble))
         needs += [
             Need("decision", decision.key, decision.evidence)
             for decision in self.plan.binding.decisions.values()
             if decision.state == "ask"
         ]
+        for (instance, why), waiting in self.attempts.in_vain().items():
+            sentence = f"{instance}: {len(waiting)} tasks wait in Slurm's queue in vain: {why.words}."
+            if why.fields:
+                sentence += " Correct its resources, then run again."
+            needs.append(Need("waits", instance, sentence, [f"resources.{name}" for name in why.fields]))
         if held := self.readiness.held():
             needs.append(Need("held", "", f"On hold: {held}. crboost release lets them go on."))
         needs += [Need("paused", job.id, f"{job.id} is {job.paused}") for job in self.ledger.status.jobs if job.paused]
@@ -768,7 +841,9 @@ class Engine:
             or self.relion.busy
             or self.gathering.dirty
             or self.attempts.busy
+            or (self.attempts.uncertain and not self._silent)
             or self.submitting.passing()
+            or (self.slurm is not None and self.slurm.settle_accounts())
         )
 
     def idle(self) -> bool:
@@ -783,6 +858,7 @@ class Engine:
             or self.jobs.again_at() is not None
             or self.gathering.dirty
             or self._trouble
+            or (self.slurm is not None and self.slurm.settle_accounts())
         )
 
     def finish(self, *, anyway: bool = False) -> bool:

@@ -139,6 +139,7 @@ class Sources:
             folders,
             self.excluded_tilts,
             self.site.warp_version,
+            self.site,
         )
 
 

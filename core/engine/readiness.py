@@ -93,7 +93,7 @@ class Readiness:
         choices: dict[str, str] = {}
         waiting = False
         for slot, names in planned.bound.inputs.items():
-            picked, blocked = self._pick(names, key)
+            picked, blocked = self._pick(instance, names, key)
             if blocked:
                 return Verdict(TaskState.BLOCKED, blocked)
             if picked is None:
@@ -115,12 +115,14 @@ class Readiness:
                 return Verdict(TaskState.NEEDS_YOU, made.evidence)
         return Verdict(TaskState.READY, choices=choices or None)
 
-    def _pick(self, names: tuple[str, ...], key: str) -> tuple[str | None, str]:
-        """The producer that this series takes: the first in order that is done once all before it have settled."""
+    def _pick(self, instance: str, names: tuple[str, ...], key: str) -> tuple[str | None, str]:
+        """The producer that this series takes: the first in order that is done once all before it have settled. Where
+        the job reads tables, nothing is taken before these hold the series."""
+        tables = self.plan.jobs[instance].bound.job_type.reads_tables
         for name in names:
             state = self.ledger.state(name, key)
             if state.good:
-                return name, ""
+                return (None if tables and key not in self.ledger.job(name).gathered else name), ""
             if state not in (TaskState.FAILED, TaskState.BLOCKED, TaskState.EXCLUDED):
                 return None, ""
         return None, f"{names[-1]} did not succeed for this series"
@@ -139,7 +141,7 @@ class Readiness:
         for member in members:
             blocked = False
             for names in planned.bound.inputs.values():
-                picked, reason = self._pick(names, member)
+                picked, reason = self._pick(instance, names, member)
                 if reason:
                     blocked = True
                 elif picked is None:

@@ -85,7 +85,9 @@ class StatusFollower:
         return False
 
     def _check_engine(self) -> None:
-        """An engine that was killed cannot say so: its lease does, where it was on this host."""
+        """An engine that was killed cannot say so: its lease does, where it was on this host. One that is to be a job
+        of Slurm has said nothing yet."""
+        self.status.engine.queued = self.paths.engine_job.exists()
         if self.status.engine.state == "running":
             try:
                 alive = is_alive(read_lease(self.paths.lease))

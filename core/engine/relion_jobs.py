@@ -11,6 +11,7 @@ from core.engine.gathering import Gathering
 from core.engine.ledger import Ledger
 from core.engine.plan import Plan
 from core.engine.relion_sync import RelionSync, relion_options, retry_command
+from core.engine.rendering import TaskResources
 from core.engine.states import JobState, TaskState
 from core.engine.status import JobStatus, Need
 from core.engine.wishes import Wish, Wishes
@@ -70,11 +71,15 @@ class RelionJobs:
             site = load_site(self.root, self.data)
             resources = effective(bound.job_type.needs, site, bound.declared, self.plan.binding.project.resources)
             queue = relion_queue_options(site.qsub, resources)
-            options = relion_options(self.data, bound, bound.job_type.relion_options(job, contexts), inputs, queue)
+            own, tasks = bound.job_type.relion_options(job, contexts), TaskResources.of(resources)
+            running = {"nr_mpi": str(tasks.ranks), "nr_threads": str(tasks.cpus)}
+            options = relion_options(self.data, bound, own, inputs, queue, running)
         except CrboostError as error:
             self._failed(instance, str(error))
             return
-        self.sync.deploy(instance, bound.job_type.relion_label, bound.job_type.relion_folder, options, inputs)
+        kind = bound.job_type
+        label = kind.relion_label + kind.relion_sublabel(bound.values)
+        self.sync.deploy(instance, label, kind.relion_folder, options, inputs, is_tomo=kind.relion_is_tomo)
 
     def take(self) -> list[str]:
         """What became of earlier operations; the instances that have a folder now."""

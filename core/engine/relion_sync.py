@@ -20,9 +20,15 @@ from core.relion.job_star import external_options, native_options
 
 
 def relion_options(
-    data: Path, bound: BoundInstance, own: Mapping[str, str], inputs: Mapping[str, str], queue: Mapping[str, str]
+    data: Path,
+    bound: BoundInstance,
+    own: Mapping[str, str],
+    inputs: Mapping[str, str],
+    queue: Mapping[str, str],
+    running: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """All options of the instance's ``job.star``, with the ``queue``'s where its tasks go there.
+    """All options of the instance's ``job.star``, with the ``queue``'s where its tasks go there. ``running``: the ranks
+    and threads of its tasks.
 
     An external job names crboost as its program, so that RELION's own button runs again what failed: ``sh -c`` swallows
     the arguments that RELION appends (``--o``, ``--j``). That belongs on this host: ``do_queue`` stays No."""
@@ -32,7 +38,7 @@ def relion_options(
         command = f"sh -c {shlex.quote(retry_command(bound.id))} crboost"
         program = {"fn_exe": command, "in_mic": next(iter(inputs), ""), "do_queue": "No"}
         return external_options({**queue, **program, **own})
-    return native_options(data, kind.relion_label, {**queue, **own})
+    return native_options(data, kind.relion_label, {**queue, **own}, running)
 
 
 def retry_command(instance: str, series: Sequence[str] | None = None) -> str:
@@ -67,7 +73,14 @@ class RelionSync:
         self.deploying: set[str] = set()
 
     def deploy(
-        self, instance: str, label: str, folder: str, options: Mapping[str, str], inputs: Mapping[str, str]
+        self,
+        instance: str,
+        label: str,
+        folder: str,
+        options: Mapping[str, str],
+        inputs: Mapping[str, str],
+        *,
+        is_tomo: bool = False,
     ) -> None:
         """Take a job number and make the job folder; the result is the folder's name (``External/job003``)."""
         self.deploying.add(instance)
@@ -79,7 +92,7 @@ class RelionSync:
                 label=label,
                 folder=folder,
                 alias=instance,
-                is_tomo=False,
+                is_tomo=is_tomo,
                 options=options,
                 input_nodes=inputs,
             )

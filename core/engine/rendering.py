@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from core.engine.status import load_snapshot
 from core.engine.tool_table import tool_table
 from core.errors import InputError, listed
 from core.jobs._base import SeriesContext, TaskContext
-from core.jobs._task import COHORT, Work
+from core.jobs._task import COHORT, Link, Work
 from core.project.layout import ProjectPaths
 from core.project.model import ProjectFile
 from core.project.resources import ResourceValue, effective
 from core.project.site import Site
 from core.tools.table import ToolTable
-from core.tools.wrapper import wrap
+from core.tools.wrapper import folders_of, launched, wrap
 
 Effective = Mapping[str, Sourced[ResourceValue]]
 
@@ -70,9 +70,28 @@ def script_of(
     context = None if key.startswith(COHORT) else binding.series_context(instance, key, choices)
     members = tuple(binding.series_context(instance, member, choices) for member in cohort)
     job = binding.job_context(instance)
-    task = TaskContext(job, key, attempt.number, context, members, resources.cpus, resources.gpus)
+    task = TaskContext(job, key, attempt.number, context, members, resources.cpus, resources.gpus, resources.ranks)
     work = bound.job_type.build(task)
-    raw_folders = _raw_folders([*([context] if context else []), *members])
+    return written(plan, table, site, paths, instance, attempt, work, [*([context] if context else []), *members])
+
+
+def written(
+    plan: Plan,
+    table: ToolTable,
+    site: Site,
+    paths: ProjectPaths,
+    instance: str,
+    attempt: AttemptPaths,
+    work: Work,
+    contexts: Sequence[SeriesContext[Any]],
+) -> tuple[Work, str]:
+    """``work`` as the instance's tools launch it, and its script, whose commands see the raw data of these series."""
+    binding = plan.binding
+    bound = plan.jobs[instance].bound
+    resources = TaskResources.of(task_resources(site, binding.project, bound))
+    table = table.choose(bound.declared.tools)
+    work = replace(work, commands=tuple(launched(command, table, resources.ranks) for command in work.commands))
+    seen = folders_of([*_raw_files(contexts), *_touched(work, paths.root)])
     text = render(
         work,
         Attempt(
@@ -84,21 +103,27 @@ def script_of(
             version=__version__,
             ranks=resources.ranks,
         ),
-        lambda command: wrap(command, table, project=paths.root, data=raw_folders),
+        lambda command: wrap(command, table, project=paths.root, data=seen),
     )
     return work, text
 
 
-def _raw_folders(contexts: Sequence[SeriesContext[Any]]) -> list[str]:
-    """The folders that hold the raw data of these series: a container must see what the project's links point to."""
-    folders: set[str] = set()
+def _raw_files(contexts: Sequence[SeriesContext[Any]]) -> list[str]:
+    """The raw data of these series: a container must see what the project's links point to. Of many series one movie
+    of each folder stands for all."""
+    files: dict[str, str] = {}
     for context in contexts:
-        folders.update(os.path.dirname(source) for source in context.series.tilts.source if source)
         acquisition = context.acquisition
-        folders.update(
-            os.path.dirname(str(p.value)) for p in (acquisition.gain_path, acquisition.defects_path) if p.value
-        )
-    return sorted(folders)
+        others = [str(p.value) for p in (acquisition.gain_path, acquisition.defects_path) if p.value]
+        for path in (*filter(None, context.series.tilts.source), *others):
+            files.setdefault(path if len(contexts) == 1 else os.path.dirname(path), path)
+    return list(files.values())
+
+
+def _touched(work: Work, project: Path) -> set[str]:
+    """What the work itself says it needs; of what lies in the project the folders, which may be links."""
+    paths = {*work.inputs, *(operation.target for operation in work.stage if isinstance(operation, Link))}
+    return {os.path.dirname(path) if path.startswith(f"{project}/") else path for path in paths}
 
 
 def render_task(root: Path, data: Path, instance: str, key: str) -> str:

@@ -10,13 +10,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core.cluster.slurm import Account, Facts, JobId, NotKnown, Queue, Refused, Row, Slurm
-from core.cluster.slurm_words import Phase, state_meaning, waiting_words
+from core.cluster.slurm_words import Phase, ReasonMeaning, reason_meaning, state_meaning, waiting_words
 from core.cluster.submit_limits import throttles
 
 HURRY_SECONDS = 1.0
@@ -28,24 +28,36 @@ SEARCH_SECONDS = 10.0
 FACTS_SECONDS = 300.0
 ACCOUNTS_SECONDS = 30.0
 ACCOUNTS_TRIES = 4
+SETTLE_SECONDS = 15.0
+"""How long after the last task's end accounting is waited for."""
 UNANSWERED_SECONDS = 30.0
 CANCEL_AGAIN_SECONDS = 15.0
+REMEMBERS_SECONDS = 300.0
+"""How long Slurm remembers ended jobs, until it has said so itself: its default."""
 
 
 @dataclass(slots=True)
 class Submitted:
-    """One ``sbatch``. ``array`` is its number, None while that is not known. ``script`` was handed over; ``at_once``
-    is the throttle it has (0: none). ``missing``: when a look at the queue did not find it (monotonic)."""
+    """One ``sbatch``. ``array`` is its number, None while that is not known; ``at_once`` is the throttle that it has
+    (0: none), ``limit`` the one of its whole job. A look at the queue that began after ``since`` shows it; ``missing``:
+    when such a look did not. ``live``: the indices that have not ended."""
 
     token: str
     instance: str
-    size: int
     array: int | None = None
     at_once: int = 0
     limit: int = 0
     missing: list[float] = field(default_factory=list)
     since: float = field(default_factory=time.monotonic)
     live: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """A job that accounting is asked about. ``token`` is its name; ``tries``: how often it was asked."""
+
+    token: str
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +97,17 @@ class SlurmQueue:
         self._due = 0.0
         self._interval = SOON_SECONDS
         self._failing_since: float | None = None
-        self._answered = time.monotonic()
+        self._earliest = 0.0
+        self._fresh = False
         self._ahead: dict[int, int] = {}
         self._ahead_due = 0.0
         self._facts_due = 0.0
-        self._ended: dict[str, int] = {}
+        self._inquiries: dict[str, Inquiry] = {}
         self._accounts: dict[str, Account] = {}
+        """Of jobs that are still followed."""
+        self._new_accounts: dict[str, Account] = {}
         self._accounts_due = 0.0
+        self._settle_until = 0.0
         self._cancelled: dict[str, float] = {}
 
     # submitting
@@ -109,9 +125,10 @@ class SlurmQueue:
         future = self._start(lambda: self.slurm.submit(options, script, folder))
         self._sbatch = (made.token, future)
 
-    def adopt(self, made: Submitted) -> None:
-        """Take up a submission of an earlier engine; without a number it is searched for in the queue."""
-        self.submissions[made.token] = made
+    def adopt(self, token: str, instance: str, index: int, array: int | None) -> None:
+        """Take up a task of a submission that is not followed yet; without a number it is searched for in the queue."""
+        made = self.submissions.setdefault(token, Submitted(token, instance, array))
+        made.live.add(index)
         self.hurry()
 
     def forget(self, token: str) -> None:
@@ -134,8 +151,11 @@ class SlurmQueue:
         if made is None:
             return
         made.live.discard(index)
+        self._settle_until = time.monotonic() + SETTLE_SECONDS
         if made.array is not None:
-            self._ended.setdefault(f"{made.array}_{index}", 0)
+            job = f"{made.array}_{index}"
+            if self._accounts.pop(job, None) is None:
+                self._inquire(job, token)
         if made.limit:
             self._spread(made.instance, made.limit)
         if not made.live:
@@ -158,6 +178,21 @@ class SlurmQueue:
         found = self.snapshot.row((made.array, index))
         return found if found is not None and found.name == token else None
 
+    def in_vain(self, token: str, index: int) -> ReasonMeaning | None:
+        """Why a task waits for what will not come by itself."""
+        row = self.row(token, index)
+        if row is None or row.state != "PENDING" or not reason_meaning(row.reason).person:
+            return None
+        words = waiting_words(row.reason, partition=row.partition, gpus=False, ahead=None)
+        return replace(reason_meaning(row.reason), words=words)
+
+    def shows(self, token: str) -> bool:
+        """Whether anything of this submission is still in the queue."""
+        made = self.submissions.get(token)
+        if made is None or made.array is None or self.snapshot is None:
+            return False
+        return self.snapshot.names.get(made.array) == token
+
     def phase(self, token: str, index: int) -> Phase | None:
         """Where a task stands; None where the queue was asked after it was submitted and does not show it."""
         made = self.submissions.get(token)
@@ -168,18 +203,38 @@ class SlurmQueue:
         row = self.row(token, index)
         return None if row is None else row.phase
 
-    def account(self, job: str) -> Account | None:
+    def account(self, token: str, index: int) -> Account | None:
+        """What accounting says of a task that the queue no longer shows. None while it is being asked, and where there
+        is none; its state is "" where it knows nothing."""
+        made = self.submissions.get(token)
+        if made is None or made.array is None:
+            return None
+        job = f"{made.array}_{index}"
+        if self.accounting and job not in self._accounts and job not in self._inquiries:
+            self._inquire(job, token)
+            self._accounts_due = min(self._accounts_due, time.monotonic() + HURRY_SECONDS)
         return self._accounts.get(job)
 
-    def ask_account(self, job: str) -> None:
-        """Have accounting asked about a job that the queue no longer shows."""
-        if self.facts is not None and self.facts.accounting and job not in self._accounts:
-            self._ended.setdefault(job, 0)
-            self._accounts_due = min(self._accounts_due, time.monotonic() + HURRY_SECONDS)
+    def _inquire(self, job: str, token: str) -> None:
+        if self.facts is None or self.facts.accounting:
+            self._inquiries.setdefault(job, Inquiry(token))
+
+    def settle_accounts(self) -> bool:
+        """Nothing else is left to do: have accounting asked soon for what it still owes. Whether to wait for that."""
+        now = time.monotonic()
+        if not (self.accounting and self._inquiries) or now > self._settle_until:
+            return False
+        self._accounts_due = min(self._accounts_due, now + HURRY_SECONDS)
+        return True
 
     @property
     def accounting(self) -> bool:
         return self.facts is not None and self.facts.accounting
+
+    @property
+    def remembers_seconds(self) -> float:
+        """How long the queue shows a job that has ended."""
+        return REMEMBERS_SECONDS if self.facts is None else self.facts.min_job_age_seconds
 
     @property
     def silent(self) -> bool:
@@ -187,8 +242,8 @@ class SlurmQueue:
         return self._failing_since is not None and time.monotonic() - self._failing_since > UNANSWERED_SECONDS
 
     def hurry(self) -> None:
-        """Something is unclear: look at the queue soon."""
-        self._due = min(self._due, max(time.monotonic(), self.asked + HURRY_SECONDS))
+        """Something is unclear: look at the queue as soon as is decent."""
+        self._due = min(self._due, self._earliest)
 
     # one round
 
@@ -199,15 +254,14 @@ class SlurmQueue:
         if self._chore is not None and self._chore.done():
             self._take_chore(self._chore)
         now = time.monotonic()
-        if self.submissions and self._poll is None and now >= self._due:
+        if (self.submissions or self.trouble) and self._poll is None and now >= self._due:
             self._poll = (now, time.time(), self._start(self.slurm.queue))
         if self.submissions and now >= self._facts_due:
             self._facts_due = now + FACTS_SECONDS
             self._chores.append(self._ask_facts)
-        if self.accounting and now >= self._accounts_due and any(job not in self._accounts for job in self._ended):
+        if self.accounting and now >= self._accounts_due and self._inquiries:
             self._accounts_due = now + ACCOUNTS_SECONDS
-            wanted = [job for job in self._ended if job not in self._accounts][:500]
-            self._chores.append(partial(self._ask_accounts, wanted))
+            self._chores.append(partial(self._ask_accounts, list(self._inquiries)[:500]))
         if self._chores and self._chore is None:
             self._chore = self._start(self._chores.popleft())
         answers, self._answers = self._answers, []
@@ -225,6 +279,8 @@ class SlurmQueue:
             self.forget(token)
             self._answers.append(Answer(token, None, refused))
         except NotKnown as error:
+            if made is not None:
+                made.since = time.monotonic()
             self._failed(str(error))
             self.hurry()
         else:
@@ -235,6 +291,7 @@ class SlurmQueue:
             self._soon()
 
     def _take_poll(self) -> None:
+        self._fresh = False
         if self._poll is None or not self._poll[2].done():
             return
         asked, clock, future = self._poll
@@ -243,18 +300,22 @@ class SlurmQueue:
         try:
             found = future.result()
         except NotKnown as error:
+            again = self._failing_since is not None
+            self._interval = min(self._interval * 1.5, QUIET_SECONDS / 2) if again else SOON_SECONDS
             self._failed(str(error))
-            self._interval = min(max(self._interval, SOON_SECONDS) * 1.5, QUIET_SECONDS / 2)
-            self._due = now + self._interval
+            self._due = self._earliest = now + self._interval
             return
-        self.trouble, self._failing_since, self._answered = "", None, now
+        if self._failing_since is not None:
+            self._cancelled.clear()  # what it was told meanwhile it may not have heard
+        self.trouble, self._failing_since = "", None
         same = self.snapshot is not None and self._mine(found) == self._mine(self.snapshot)
         self.snapshot, self.asked, self.asked_clock, self.changed = found, asked, clock, True
-        self._search(found, asked)
+        self._fresh = True
         self._interval = min(self._interval * 2, QUIET_SECONDS) if same else SOON_SECONDS
         if self.facts is not None and not self.facts.accounting:
             self._interval = min(self._interval, max(self.facts.min_job_age_seconds / 3.0, HURRY_SECONDS))
-        self._due = now + self._interval
+        self._due, self._earliest = now + self._interval, max(now, asked + HURRY_SECONDS)
+        self._search(found, asked)
         self._ask_ahead(found, now)
 
     def _mine(self, queue: Queue) -> dict[JobId, str]:
@@ -291,31 +352,29 @@ class SlurmQueue:
     # chores: one after another
 
     def cancel(self, jobs: Mapping[str, Iterable[int]]) -> None:
-        """Cancel tasks by submission; those whose number is not known yet are left to a later call. A job is named to
-        ``scancel`` only if a look at the queue showed it under our own name, or it was submitted by us just now."""
+        """Cancel tasks by submission: those that a look at the queue has shown just now under our own name, since
+        numbers of jobs begin again; the others are left to a later call. No further conditions:
+        ``scancel --state=PENDING 7_3`` would cancel whatever of array 7 waits."""
+        if not self._fresh:
+            self.hurry()
+            return
         now = time.monotonic()
         names: list[str] = []
-        for token, indices in jobs.items():
-            made = self.submissions.get(token)
-            if made is None or made.array is None:
+        for token, chosen in jobs.items():
+            indices = set(chosen)
+            shown = [i for i in indices if (row := self.row(token, i)) is not None and row.phase != Phase.ENDED]
+            if not shown:
                 continue
-            if self.snapshot is None or self.asked < made.since:
-                mine = list(indices)  # its number came from sbatch, or its name from the queue, a moment ago
-            else:
-                mine = [i for i in indices if (row := self.row(token, i)) is not None and row.phase != Phase.ENDED]
-            wanted = [f"{made.array}_{index}" for index in mine]
+            made = self.submissions[token]
+            wanted = [f"{made.array}_{index}" for index in shown]
             wanted = [name for name in wanted if now - self._cancelled.get(name, -1e9) > CANCEL_AGAIN_SECONDS]
             self._cancelled.update((name, now) for name in wanted)
-            whole = wanted and set(mine) >= made.live
-            names += [str(made.array)] if whole else wanted
+            names += [str(made.array)] if wanted and indices >= made.live else wanted
         if names:
             self._chores.appendleft(partial(self._cancel, names))
 
     def _cancel(self, names: list[str]) -> Then:
-        try:
-            self.slurm.cancel(names)
-        except NotKnown:
-            return self._cancelled.clear  # asked again with the next step that wants it
+        self.slurm.cancel(names)
         return self.hurry
 
     def _take_chore(self, future: Future[Then]) -> None:
@@ -360,20 +419,25 @@ class SlurmQueue:
 
         def then() -> None:
             for job in wanted:
-                tries = self._ended[job] = self._ended.get(job, 0) + 1
+                inquiry = self._inquiries[job]
+                inquiry.tries += 1
                 account = found.get(job)
-                if account is not None and state_meaning(account.state).phase == Phase.ENDED:
+                mine = account is not None and account.name == inquiry.token
+                if account is None or not mine or state_meaning(account.state).phase != Phase.ENDED:
+                    if inquiry.tries < ACCOUNTS_TRIES:
+                        continue
+                    account = Account(inquiry.token, "", None, None, None, None)
+                del self._inquiries[job]
+                self._new_accounts[job] = account
+                made = self.submissions.get(inquiry.token)
+                if made is not None and int(job.partition("_")[2]) in made.live:
                     self._accounts[job] = account
-                elif tries >= ACCOUNTS_TRIES:
-                    self._accounts[job] = Account("", None, None, None, None)
-                if job in self._accounts:
-                    self._ended.pop(job)
 
         return then
 
     def take_accounts(self) -> dict[str, Account]:
         """What accounting said of ended jobs since the last call."""
-        found, self._accounts = self._accounts, {}
+        found, self._new_accounts = self._new_accounts, {}
         return {job: account for job, account in found.items() if account.state}
 
     # for people
@@ -417,11 +481,11 @@ class SlurmQueue:
         if self._chores and self._chore is None:
             return 0.0
         times = []
+        if (self.submissions or self.trouble) and self._poll is None:
+            times.append(self._due)
         if self.submissions:
-            if self._poll is None:
-                times.append(self._due)
             times.append(self._facts_due)
-        if self.accounting and any(job not in self._accounts for job in self._ended):
+        if self.accounting and self._inquiries:
             times.append(self._accounts_due)
         return min(times, default=None)
 

@@ -41,7 +41,13 @@ def ensure_engine(root: Path, data: Path, host: Host | None = None) -> str:
         ended = child.poll() is not None
         with contextlib.suppress(InputError):  # a damaged one, which the new engine is about to replace
             lease = read_lease(paths.lease)
-        if lease is not None and lease.epoch > epoch and (is_alive(lease) is not False or lease.released):
+        # Its heart beats for the first time when it has found nothing that forbids it to act.
+        if (
+            lease is not None
+            and lease.epoch > epoch
+            and lease.beat
+            and (is_alive(lease) is not False or lease.released)
+        ):
             return f"engine started on {lease.host} (process {lease.pid})"
         if ended:
             raise CrboostError(f"The engine did not start: {_last_line(paths)}", paths.engine_log)

@@ -74,12 +74,14 @@ class EngineStatus:
     request: int = 0
     plan_version: int = 0
     notice: str = ""
+    queued: bool = False
+    """Whether the job of an engine waits in Slurm's queue. Found when the status is read."""
 
 
 @dataclass(slots=True)
 class Need:
-    """Something that only a person can settle. ``kind``: decision, paused, problem, space, refused. ``fields``: those
-    of the form beside which the sentence belongs (``resources.partition``)."""
+    """Something that only a person can settle. ``kind``: decision, paused, problem, space, refused, stalled.
+    ``fields``: those of the form beside which the sentence belongs (``resources.partition``)."""
 
     kind: str
     key: str
@@ -218,6 +220,8 @@ class Status:
         if index is None:
             return
         job.states[index] = str(values["state"])
+        if values.get("attempt", job.attempts[index]) > job.attempts[index]:
+            job.gathered.pop(key, None)  # that was of an earlier attempt
         for name, column in (
             ("attempt", job.attempts),
             ("fingerprint", job.fingerprints),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from core.cluster.batch import render_tasks
 from core.cluster.protocol import AttemptPaths
 from core.cluster.slots import Held
-from core.cluster.slurm import Refused, indices_text
+from core.cluster.slurm import Facts, Refused, indices_text
 from core.cluster.slurm_words import Refusal
 from core.cluster.submit_limits import Budget, SubmitLimit
 from core.cluster.template import Filled, Template, check, fill, read_template
@@ -30,6 +30,7 @@ from core.engine.rendering import TaskResources, script_of, task_resources
 from core.engine.space import Space
 from core.engine.states import TaskState
 from core.engine.status import Need
+from core.engine.tools_used import ToolsUsed
 from core.engine.trash import move_products
 from core.errors import CrboostError
 from core.files import disk_is_full, replace_text, write_error
@@ -81,9 +82,16 @@ class Submitting:
         """Jobs that Slurm refuses, and why."""
         self.space = Space(engine.root)
         self._resources: dict[str, TaskResources] = {}
+        self._tools = ToolsUsed()
         self._crowded_due = 0.0
         self._refused_nodes: set[str] = set()
+        self._facts: Facts | None = None
+        self._again = math.inf
+        """When Slurm may be given something again (monotonic): all else that keeps tasks back ends with an event."""
+        self.makes_room = False
+        """Whether no task is submitted, so that the engine's own successor gets into the queue."""
         self._largest = FIRST_ARRAY_SIZE
+        """Tasks in one array; where it is 1, nothing is submitted as an array."""
         self.configure(engine.sources.site)
 
     def configure(self, site: Site) -> None:
@@ -125,15 +133,14 @@ class Submitting:
 
     def due(self) -> float | None:
         """When the next round is needed (monotonic)."""
-        now = time.monotonic()
         times = [self.later[address] for address in self.ready if address in self.later]
         if self.waiting():
             if self.space.sentence:
                 times.append(self.space.due)
             elif self.engine.slurm is not None:
-                times.append(now + (self._budget.wait_seconds() or 1.0))  # sbatch's answer wakes the engine by itself
+                times.append(self._again)
             else:
-                times.append(now + 1.0)
+                times.append(time.monotonic() + 1.0)
         return min(times, default=None)
 
     def passing(self) -> bool:
@@ -203,17 +210,16 @@ class Submitting:
                     continue
                 break
             try:
-                self._start_here(address, held, resources.minutes)
+                self._start_here(address, held)
             finally:
                 held.release()
 
-    def _start_here(self, address: Address, held: Held, minutes: int) -> None:
+    def _start_here(self, address: Address, held: Held) -> None:
         prepared = self._prepare(address)
         if prepared is None:
             return
-        longer = self.engine.ledger.job(address[0]).more.get(address[1], {}).get("time", 1)
         try:
-            self.engine.attempts.submit(prepared, held, minutes * 60.0 * longer)
+            self.engine.attempts.submit(prepared, held, self.limit_seconds(*address))
         except (CrboostError, OSError) as error:
             self._went_wrong(address, error)
         else:
@@ -233,8 +239,13 @@ class Submitting:
         engine = self.engine
         slurm = engine.slurm
         assert slurm is not None
+        if slurm.facts != self._facts and slurm.facts is not None:
+            self._facts = slurm.facts
+            self._largest = max(1, slurm.facts.max_array_size)
         candidates = self._candidates()
-        if not candidates or slurm.submitting or slurm.trouble or self._budget.wait_seconds():
+        wait = max(self._budget.wait_seconds(), self._limit.wait_seconds())
+        self._again = time.monotonic() + wait if wait else math.inf
+        if not candidates or slurm.submitting or slurm.trouble or self.makes_room or self._budget.wait_seconds():
             return
         kinds: dict[Kind, list[Address]] = {}
         positions = engine.ledger.status.positions
@@ -248,8 +259,6 @@ class Submitting:
             wanted = len(addresses)
             packed = self._series_per_task(kind.instance)
             room = self._limit.room(slurm.queued, math.ceil(wanted / packed))
-            if slurm.facts is not None:
-                self._largest = min(self._largest, max(slurm.facts.max_array_size, 1))
             most = min(room, self._largest) * packed
             if most and self._submit_array(kind, addresses[:most], throttle, at_once, packed):
                 return
@@ -307,7 +316,6 @@ class Submitting:
         replace_text(tasks_file, render_tasks(scripts, filled.launch, note))
         script = submit / f"{token}.sh"
         replace_text(script, filled.text)
-        script.chmod(0o755)
         log = f"{folder}/submit/{token}_%a.log"
         options = [f"--job-name={token}", f"--chdir={engine.root}", f"--output={log}", f"--error={log}"]
         options += ["--open-mode=append", "--no-requeue", "--export=ALL"]
@@ -344,6 +352,11 @@ class Submitting:
         if minutes is not None and packed > 1:
             found["minutes"] = Sourced(int(str(minutes.value)) * packed, minutes.source)
         return found
+
+    def limit_seconds(self, instance: str, key: str) -> float:
+        """The time limit of a task's script."""
+        longer = self.engine.ledger.job(instance).more.get(key, {}).get("time", 1)
+        return self._resources_of(instance).minutes * 60.0 * longer
 
     def effective(self, instance: str) -> dict[str, Sourced[ResourceValue]]:
         bound = self.engine.plan.jobs[instance].bound
@@ -388,8 +401,9 @@ class Submitting:
     def _was_refused(self, instance: str, refused: Refused, tried: int) -> None:
         slurm = self.engine.slurm
         assert slurm is not None
-        if refused.kind == Refusal.ARRAY and tried > 1:
-            self._largest = max(1, tried // 2)
+        if refused.kind == Refusal.ARRAY and self._largest > 1:
+            if tried <= self._largest:  # else its size has become known since
+                self._largest = max(1, tried // 2)
         elif refused.kind == Refusal.LIMIT:
             self._limit.refused(slurm.queued, tried)
             if not slurm.queued and tried <= 1:
@@ -467,6 +481,9 @@ class Submitting:
             cohort,
         )
         engine.lease.check()
+        table = engine.table.choose(engine.plan.jobs[instance].bound.declared.tools)
+        for changed in self._tools.note(folder, f"{key}/{number}", work.commands, table):
+            engine.ledger.notice(f"{instance}: {changed}")
         move_products(engine.paths, work, paths)
         paths.folder.mkdir(parents=True, exist_ok=True)
         replace_text(paths.script, text)

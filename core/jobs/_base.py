@@ -146,6 +146,8 @@ class TaskContext(Generic[P]):
     cohort: tuple[SeriesContext[P], ...]
     cpus: int = 1
     gpus: int = 0
+    ranks: int = 1
+    """Of commands with MPI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +189,16 @@ class JobType(Generic[P]):
     internal: ClassVar[bool] = False
     relion_label: ClassVar[str] = "relion.external"
     relion_folder: ClassVar[str] = "External"
+    relion_is_tomo: ClassVar[bool] = False
+    """``rlnJobIsTomo``: for jobs that RELION has for single particles too, and switches by it."""
     main_output: ClassVar[tuple[str, str]] = ("", "")
     """Name in the job folder and RELION node type of the STAR file that later jobs take as their input."""
     acquisition_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of :class:`Acquisition` that reach this type's commands: they enter its fingerprint."""
     uses_tilt_selection: ClassVar[bool] = False
     """Whether a person's exclusion of tilts reaches this step: elsewhere ``excluded_tilts`` is empty."""
+    reads_tables: ClassVar[bool] = False
+    """Whether its tasks read the STAR tables of the jobs before it: a series then waits until these hold it."""
     gather_decisions: ClassVar[tuple[str, ...]] = ()
     """Kinds of decisions (``handedness``) that only its STAR files follow: a change gathers again, nothing is stale."""
 
@@ -211,6 +217,10 @@ class JobType(Generic[P]):
     def relion_options(self, job: JobContext[P], series: Sequence[SeriesContext[P]]) -> Mapping[str, str]:
         """Options of ``job.star`` for a type with RELION's own label, by RELION's names; others keep its defaults."""
         return {}
+
+    def relion_sublabel(self, values: P) -> str:
+        """What RELION adds to the label when it builds the command (``.own``)."""
+        return ""
 
     def build(self, task: TaskContext[P]) -> Work:
         """Stage operations, commands and products of one attempt. Pure: touches no file."""

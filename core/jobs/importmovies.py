@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,6 +103,23 @@ class ImportMovies(TableJob[Parameters]):
             if value is not None:
                 options[name] = number_text(value)
         return options
+
+    def unsplit_command(self, options: Mapping[str, str], folder: str) -> tuple[str, ...]:
+        """The command that RELION would make of these options (all of a ``job.star``) for the job in ``folder``
+        (``Import/job001/``), but for ``--pipeline_control``. RELION names the movies twice."""
+        movies = ("--tilt-image-movie-pattern", options["movie_files"])
+        words = ["relion_python_tomo_import", "SerialEM", *movies, "--mdoc-file-pattern", options["mdoc_files"]]
+        words += ["--nominal-tilt-axis-angle", options["tilt_axis_angle"], "--nominal-pixel-size", options["angpix"]]
+        words += ["--voltage", options["kV"], "--spherical-aberration", options["Cs"]]
+        words += ["--amplitude-contrast", options["Q0"], *movies]
+        words += ["--optics-group-name", options["optics_group_name"]] if options["optics_group_name"] else []
+        per_frame = options["dose_is_per_movie_frame"] == "Yes"
+        words += ["--dose-per-movie-frame" if per_frame else "--dose-per-tilt-image", options["dose_rate"]]
+        words += ["--prefix", options["prefix"]] if options["prefix"] else []
+        words += ["--mtf-file", options["mtf_file"]] if options["mtf_file"] else []
+        words += ["--invert-defocus-handedness"] if options["flip_tiltseries_hand"] == "Yes" else []
+        words += ["--images-are-motion-corrected"] if options["images_are_motion_corrected"] == "Yes" else []
+        return (*words, "--output-directory", folder, *shlex.split(options["other_args"]))
 
     def build(self, task: TaskContext[Parameters]) -> Work:
         assert task.series is not None

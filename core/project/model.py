@@ -108,7 +108,8 @@ class AcquisitionValues(_Part):
 
 class Instance(_Part):
     """One use of a job type. ``inputs``: slot -> instances in order of preference (absent: the nearest earlier
-    provider). ``per_series``: series id -> overrides of parameters."""
+    provider). ``per_series``: series id -> overrides of parameters. ``tools``: tool -> the entry of the site's tools
+    that takes its place in this job (another version of it)."""
 
     id: InstanceId
     type: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -116,6 +117,7 @@ class Instance(_Part):
     parameters: ParameterTable = {}
     per_series: dict[str, ParameterTable] = {}
     resources: ResourceTable = {}
+    tools: dict[str, Annotated[str, Field(min_length=1)]] = {}
     note: str = ""
 
 
@@ -233,7 +235,7 @@ def _acquisition_items(values: AcquisitionValues) -> Iterator[tuple[str, Any]]:
 
 def _instance_plain(instance: Instance) -> dict[str, Any]:
     plain: dict[str, Any] = {"id": instance.id, "type": instance.type}
-    for name in ("note", "inputs", "parameters", "per_series", "resources"):
+    for name in ("note", "inputs", "parameters", "per_series", "resources", "tools"):
         value = getattr(instance, name)
         if value:
             plain[name] = {key: list(each) for key, each in value.items()} if name == "inputs" else value

@@ -40,12 +40,33 @@ class _Part(BaseModel):
     )
 
 
+def _texts(values: Any) -> Any:
+    """Numbers and switches of YAML as the texts that variables hold."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        name: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+        for name, value in values.items()
+    }
+
+
 class Tool(_Part):
-    """A binary (``path`` is a folder, an executable, or empty for what is on PATH) or a container (a .sif file)."""
+    """A binary (``path`` is a folder, an executable, or empty for what is on PATH) or a container (a .sif file).
+
+    ``binds``: further folders that the container sees where they exist on the node. ``env``: variables that are set as
+    they stand here. ``modules``: loaded first (``module load``). ``gpu``: whose GPUs the container is shown; auto:
+    those that the node has. ``mpi``: whether ranks are started by the mpirun inside the image (one node; what holds for
+    a container where nothing is said) or, each in a container of its own, by the site's launcher.
+    """
 
     binary: bool = False
     container: bool = False
     path: str = ""
+    binds: list[Annotated[str, Field(pattern=r"^[/~]")]] = []
+    env: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str], BeforeValidator(_texts)] = {}
+    modules: list[Annotated[str, Field(min_length=1, pattern=r"^[^-\s]\S*$")]] = []
+    gpu: Literal["auto", "nvidia", "amd"] = "auto"
+    mpi: Literal["inside", "outside"] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Tool:
@@ -55,6 +76,10 @@ class Tool(_Part):
             )
         if self.container and not self.path:
             raise PydanticCustomError("tool", "is a container without a path: give its .sif file as path.")
+        if self.binary and self.mpi == "inside":
+            raise PydanticCustomError(
+                "tool", "has mpi: inside, which is for containers: the ranks of a binary are started by the site."
+            )
         return self
 
 
@@ -271,9 +296,12 @@ def _read_layer(path: Path) -> dict[str, Any]:
         _OLD_TOOL_NAMES.get(name, name): {"binary": False, "container": True, "path": image}
         for name, image in checked.containers.items()
     }
-    tools |= {name: tool.model_dump() for name, tool in checked.tools.items()}
+    tools |= {
+        name: {**tool.model_dump(include={"binary", "container", "path"}), **tool.model_dump(exclude_defaults=True)}
+        for name, tool in checked.tools.items()
+    }
     if tools:
-        layer["tools"] = {name: {**tool, "path": _whole(str(tool["path"]), path)} for name, tool in tools.items()}
+        layer["tools"] = {name: _whole_tool(tool, path) for name, tool in tools.items()}
     if checked.qsub.template:
         template = Path(os.path.expanduser(checked.qsub.template))
         # Its XXXextraNXXX mean what its own lab says: never what the table of another template says.
@@ -284,10 +312,13 @@ def _read_layer(path: Path) -> dict[str, Any]:
     return layer
 
 
-def _whole(text: str, file: Path) -> str:
-    """A path with ``~`` resolved, and relative to the file's folder where it is one; bare names stay (PATH)."""
-    text = os.path.expanduser(text)
-    return str(file.parent / text) if "/" in text else text
+def _whole_tool(tool: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """With ``~`` resolved and a path relative to the file's folder; a binary's bare name stays (PATH)."""
+    path = os.path.expanduser(str(tool["path"]))
+    if tool["container"] or "/" in path:
+        path = str(file.parent / path)
+    binds = [os.path.expanduser(bind) for bind in tool.get("binds", ())]
+    return {**tool, "path": path, **({"binds": binds} if binds else {})}
 
 
 def _leaves(values: Mapping[Any, Any], before: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -44,16 +44,20 @@ def external_options(values: Mapping[str, str]) -> dict[str, str]:
     return _over(_EXTERNAL_OPTIONS, values, EXTERNAL)
 
 
-def native_options(data: Path, label: str, values: Mapping[str, str]) -> dict[str, str]:
+def native_options(
+    data: Path, label: str, values: Mapping[str, str], running: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """All options of one of RELION's own job types: ``values`` over RELION's defaults, which are in
-    ``data/catalogues/<label with _>.json``. Raises :class:`InputError` for an unknown option."""
+    ``data/catalogues/<label with _>.json``. ``running``: values of those options that not every type has (``nr_mpi``,
+    ``nr_threads``). Raises :class:`InputError` for an unknown option."""
     path = data / "catalogues" / f"{label.replace('.', '_')}.json"
     try:
         catalogue: Any = json.loads(read_text(path))
         defaults = {str(name): str(value) for name, value in catalogue["options"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError("is no catalogue of RELION options; crboost is not installed whole.", path) from error
-    return _over(defaults, values, label)
+    known = {name: value for name, value in (running or {}).items() if name in defaults}
+    return _over(defaults, {**known, **values}, label)
 
 
 def job_star(label: str, options: Mapping[str, str], *, is_tomo: bool, is_continue: bool = False) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 from core.errors import CrboostError
 from core.files import replace_bytes, replace_text, write_error
 
+STANDINS = {"warp": "warptools", "relion": "relion"}
+"""By tool: the name of its stand-in and of its option catalogue."""
+
 
 def install(
     folder: Path,
@@ -28,8 +31,9 @@ def install(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    _copy(Path(__file__).with_name("warptools.py"), folder / "warptools.py")
-    _copy(catalogues / "warptools.json", folder / "warptools.json")
+    for name in STANDINS.values():
+        _copy(Path(__file__).with_name(f"{name}.py"), folder / f"{name}.py")
+        _copy(catalogues / f"{name}.json", folder / f"{name}.json")
     if settings is not None:
         replace_text(folder / "standin.json", json.dumps(dict(settings), indent=1) + "\n")
     return prefixes(folder, python)
@@ -37,7 +41,7 @@ def install(
 
 def prefixes(folder: Path, python: str = "python3") -> dict[str, list[str]]:
     """What :func:`install` returns for ``folder``, without writing anything."""
-    return {"warp": [python, str(folder / "warptools.py")]}
+    return {tool: [python, str(folder / f"{name}.py")] for tool, name in STANDINS.items()}
 
 
 def _copy(source: Path, target: Path) -> None:

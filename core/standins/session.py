@@ -57,6 +57,8 @@ class _Plan:
     nominal_axis_deg: float
     voltage_kv: int
     mode: str
+    shift_sigma_angstrom: float
+    half_depth: float
 
 
 def make_session(
@@ -78,6 +80,8 @@ def make_session(
     gain: bool = False,
     faults: Sequence[str] = (),
     seed: int = 1,
+    shift_sigma_angstrom: float = 0.0,
+    half_depth: float = 0.12,
 ) -> Session:
     """Write a session into ``folder``.
 
@@ -85,7 +89,9 @@ def make_session(
     axis, ``nominal_axis_deg`` what the mdocs say. Tilts are dose-symmetric (0, +3, -3, -6, +6, ...). ``names``: with
     ``{n}`` from 1. ``mode``: of the MRC data, int8, int16 or uint16. With ``gain`` the movies want ``gain.mrc``.
     ``faults`` of :data:`FAULTS`: one tilt of the last series without its movie, one of the last but one with an empty
-    file, one montage among the mdocs. Raises :class:`InputError` for values that make no session.
+    file, one montage among the mdocs. ``shift_sigma_angstrom``: standard deviation of each image's shift in X and in Y;
+    with 0 they wander a little. ``half_depth``: of the slab, as a part of the image's shorter side.
+    Raises :class:`InputError` for values that make no session.
     """
     import numpy as np
 
@@ -102,7 +108,18 @@ def make_session(
         mdocs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    plan = _Plan(frames, size_px, pixel_size, dose_per_tilt, axis_deg, nominal_axis_deg, voltage_kv, mode)
+    plan = _Plan(
+        frames,
+        size_px,
+        pixel_size,
+        dose_per_tilt,
+        axis_deg,
+        nominal_axis_deg,
+        voltage_kv,
+        mode,
+        shift_sigma_angstrom,
+        half_depth,
+    )
     random = np.random.default_rng(seed)
     gain_image: NDArray[np.float64] | None = None
     gain_path: Path | None = None
@@ -163,7 +180,7 @@ def _series(
     width, height = plan.size_px
     extent = min(width, height) * plan.pixel_size_angstrom
     level_x, level_y = (round(float(v), 2) for v in random.normal(0.0, (1.0, 3.0)))
-    specimen = _specimen(extent, plan.pixel_size_angstrom, level_x, level_y, random)
+    specimen = _specimen(extent, plan.half_depth, plan.pixel_size_angstrom, level_x, level_y, random)
     defocus = round(float(random.uniform(2.4, 3.8)), 3)
     known: dict[str, Any] = {
         "defocus_um": defocus,
@@ -177,7 +194,10 @@ def _series(
     for rank, angle in enumerate(order):
         stage = round(angle + float(random.normal(0.0, 0.008)), 5)
         wander = wander + random.normal(0.0, 0.012 * min(width, height), 2)
-        shift = [round(float(v), 2) for v in np.clip(wander, -0.1 * width, 0.1 * width)]
+        moved = np.clip(wander, -0.1 * width, 0.1 * width)
+        if plan.shift_sigma_angstrom:
+            moved = random.normal(0.0, plan.shift_sigma_angstrom / plan.pixel_size_angstrom, 2)
+        shift = [round(float(v), 2) for v in moved]
         drift = _drift(plan.frames, random)
         movie = f"{name}_{rank:03d}_{angle:.1f}.mrc"
         data = _movie(plan, specimen, stage, shift, drift, gain, random)
@@ -189,7 +209,7 @@ def _series(
 
 
 def _specimen(
-    extent: float, pixel: float, level_x: float, level_y: float, random: np.random.Generator
+    extent: float, half_depth: float, pixel: float, level_x: float, level_y: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Rows x, y, z, radius in Å and strength: beads and particles in a slab inclined by the level angles."""
     import numpy as np
@@ -198,7 +218,7 @@ def _specimen(
     count = particles + beads
     x = random.uniform(-0.62, 0.62, count) * extent
     y = random.uniform(-0.62, 0.62, count) * extent
-    z = random.uniform(-0.12, 0.12, count) * extent
+    z = random.uniform(-half_depth, half_depth, count) * extent
     z += x * math.tan(math.radians(level_y)) + y * math.tan(math.radians(level_x))
     scale = extent / 128
     radius = np.where(np.arange(count) < particles, random.uniform(3.5, 5.5, count), 2.6) * scale

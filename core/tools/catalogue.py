@@ -166,6 +166,7 @@ def _check_values(command: str, option: Option, inline: bool, values: list[str])
 @dataclass(slots=True)
 class _Program:
     warptools: Catalogue | None = None
+    relion: Catalogue | None = None
     version: str = "head"
 
 
@@ -175,12 +176,18 @@ _program = _Program()
 def use(folder: Path, warp_version: str = "head") -> None:
     """Set the program's catalogues, once at its start. ``warp_version`` is the site's WarpTools (head or dev39)."""
     _program.warptools = Catalogue.load(folder / "warptools.json")
+    _program.relion = Catalogue.load(folder / "relion.json")
     _program.version = warp_version
 
 
 def default() -> Catalogue | None:
     """WarpTools' catalogue as set by :func:`use`; None before (then only the form of extra arguments is checked)."""
     return _program.warptools
+
+
+def relion() -> Catalogue | None:
+    """RELION's catalogue as set by :func:`use`; None before. A command is a program of RELION's."""
+    return _program.relion
 
 
 def default_version() -> str:

@@ -24,11 +24,13 @@ GROUPS: dict[str, dict[str, str]] = {
         "schema": "the parameters of a job type",
         "set": "set parameters, instrument and acquisition values, decisions",
         "config": "the site's settings and where each comes from",
+        "doctor": "what works on this host and what does not",
     },
     "Look ahead": {
         "plan": "what would run, and what stands in the way",
         "render": "print the script that would run for one task",
         "rehearse": "the whole pipeline with stand-ins, through the real queue",
+        "export": "the pipeline as a bash script, or as a scheme for RELION",
     },
     "Run": {
         "run": "run everything, or a pilot of some series",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
 
-from core.engine.engine_job import engine_job_waits
+from core.engine.engine_job import engine_job_is_queued, engine_job_waits
 from core.engine.events import Event
 from core.engine.reading import StatusFollower, load_status
 from core.engine.states import TaskState
 from core.engine.status import Status
+from core.errors import CrboostError
+from crboost_tui.data import config_dir
 from crboost_tui.matrix import duration, event_text, stale_hint
 from crboost_tui.terminal import Terminal, shorten
 
 POLL_SECONDS = 0.2
 START_SECONDS = 20.0
+JOB_SECONDS = 60.0
 Scope = Collection[tuple[str, str]]
 
 
@@ -26,6 +30,7 @@ def follow(root: Path, request: int, scope: Scope | None = None) -> int:
     ``scope``: the (job, key) that the outcome is about; None for the whole project.
     """
     live = StatusFollower(root)
+    job = _EngineJob(root)
     terminal = Terminal.of(sys.stderr)
     began = time.monotonic()
     while True:
@@ -33,8 +38,8 @@ def follow(root: Path, request: int, scope: Scope | None = None) -> int:
             print_event(event, live.status, terminal)
         status = live.status
         served = status.engine.request >= request
-        late = time.monotonic() - began > START_SECONDS and not engine_job_waits(root)
-        if status.engine.state != "running" and (served or late):
+        late = time.monotonic() - began > START_SECONDS
+        if status.engine.state != "running" and (served or late) and not job.waits():
             for event in live.update():
                 print_event(event, live.status, terminal)
             break
@@ -42,6 +47,21 @@ def follow(root: Path, request: int, scope: Scope | None = None) -> int:
             break
         time.sleep(POLL_SECONDS)
     return _outcome(load_status(root), scope, terminal, time.monotonic() - began)
+
+
+class _EngineJob:
+    """An engine that is to come as a job of Slurm. That it is still in the queue is asked once a minute."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._due = time.monotonic() + JOB_SECONDS
+
+    def waits(self) -> bool:
+        if engine_job_waits(self.root) and time.monotonic() >= self._due:
+            self._due = time.monotonic() + JOB_SECONDS
+            with contextlib.suppress(CrboostError):  # Slurm does not answer: it may be there
+                engine_job_is_queued(self.root, config_dir())
+        return engine_job_waits(self.root)
 
 
 def print_event(event: Event, status: Status, terminal: Terminal) -> None:

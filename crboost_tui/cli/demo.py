@@ -3,8 +3,9 @@
   crboost demo                                       in ./demo, and opens the app on it
   crboost demo --dir /tmp/d --series 12 --tilts 41
   crboost demo --fail Position_3:fail --no-app       one series fails; exit code by the outcome
+  crboost demo --real --submitter slurm              through the site's RELION and queue; looks for known particles
 
-With no terminal, or with --no-app, the run is followed to its end.
+With no terminal, or with --no-app or --real, the run is followed to its end.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ WARP_TRIES = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, default=Path("demo"), metavar="D", help="where (by default ./demo)")
-    parser.add_argument("--series", type=_count, default=6, metavar="N", help="tilt series (6)")
-    parser.add_argument("--tilts", type=_count, default=11, metavar="M", help="tilts of each (11)")
+    parser.add_argument("--series", type=_count, metavar="N", help="tilt series (6; with --real 2)")
+    parser.add_argument("--tilts", type=_count, metavar="M", help="tilts of each (11; with --real 21)")
+    parser.add_argument(
+        "--real", action="store_true",
+        help="with the site's own RELION 5 in the place of stand-ins; exit code 1 if the known particles are not found",
+    )  # fmt: skip
     parser.add_argument(
         "--submitter", choices=("local", "slurm"), default="local", help="where the tasks run: this host, or its Slurm"
     )
@@ -44,17 +49,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    rules = [_rule(word) for word in options.fail]
+    folder = options.dir.expanduser().absolute()
+    root = folder / "project"
+    if options.real and rules:
+        raise InputError("--fail is for stand-ins: real tools fail by themselves.")
+    if (root / "crboost.yaml").exists():
+        _goes_on(root, options.real)
+    elif options.real:
+        from crboost_tui.cli import _real_demo
+
+        _real_demo.make(folder, root, options.series or 2, options.tilts or 21, options.submitter)
+    else:
+        _make(folder, root, options.series or 6, options.tilts or 11, options.submitter)
+    return _run_real(folder, root, options) if options.real else _rehearse(root, rules, options)
+
+
+def _goes_on(root: Path, real: bool) -> None:
+    """Raises :class:`InputError` where the project is of the other kind."""
+    from core.project.file import load
+
+    if load(root).model.rehearsal == real:
+        kind = "a rehearsal, and --real was asked for" if real else "of a demo with --real"
+        raise InputError(f"is {kind}: give another folder with --dir.", root)
+    say(f"{root} is there already: it goes on from where it is.")
+
+
+def _run_real(folder: Path, root: Path, options: argparse.Namespace) -> int:
+    from core.engine import requests
+    from core.engine.start import ensure_engine
+    from crboost_tui.cli import _real_demo
+    from crboost_tui.cli._follow import follow
+    from crboost_tui.data import config_dir
+
+    request = requests.run(root, config_dir())
+    say(ensure_engine(root, config_dir()))
+    code = follow(root, request.number)
+    found = _real_demo.verdict(folder, root) if code == 0 else {"good": False}
+    if options.json:
+        print_json({"project": str(root), "succeeded": code == 0, **found})
+    return 0 if found["good"] else 1
+
+
+def _rehearse(root: Path, rules: list[dict[str, str | int]], options: argparse.Namespace) -> int:
     from core.engine import requests
     from core.engine.start import ensure_engine
     from crboost_tui.data import config_dir
 
-    rules = [_rule(word) for word in options.fail]
-    folder = options.dir.expanduser().absolute()
-    root = folder / "project"
-    if (root / "crboost.yaml").exists():
-        say(f"{root} is there already: it goes on from where it is.")
-    else:
-        _make(folder, root, options.series, options.tilts, options.submitter)
     plan = root / ".crboost" / "standin_plan.json"
     replace_text(plan, json.dumps(rules))
     os.environ["CRBOOST_STANDIN_PLAN"] = str(plan)

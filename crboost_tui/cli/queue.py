@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core.engine.engine_job import engine_job_waits
 from core.engine.reading import load_status
 from core.engine.states import TaskState
 from core.engine.status import JobStatus, Status
@@ -47,8 +46,6 @@ def run(options: argparse.Namespace) -> int:
         lines = task_lines(status, terminal)
     else:
         lines = summary_lines(status, terminal)
-        if engine_job_waits(root):
-            lines.append(" the engine's own job waits in Slurm's queue")
     for line in lines:
         print(terminal.text(line))
     return 0
@@ -91,7 +88,10 @@ def summary_lines(status: Status, terminal: Terminal) -> list[str]:
         lines.append(
             f" left out, because tasks failed there at once: {', '.join(queue.nodes)} (retry takes them in again)"
         )
-    lines += [f" {terminal.state('!')} {need.sentence}" for need in status.needs if need.kind in ("refused", "space")]
+    for need in status.needs:
+        if need.kind in ("refused", "space"):
+            first, *rest = textwrap.wrap(need.sentence, terminal.width - 4)
+            lines += [f" {terminal.state('!')} {first}", *(f"   {more}" for more in rest)]
     return lines
 
 

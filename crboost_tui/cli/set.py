@@ -4,6 +4,7 @@ crboost set tsCtf.window=512                            a parameter of a job
 crboost set 'aligntiltsWarp.method=IMOD patches' --series TS_01,TS_02
 crboost set tsCtf.resources.minutes=60                  what its tasks ask of the cluster
 crboost set tsCtf.resources=large                       a preset of conf.yaml to begin from
+crboost set tsCtf.tools.warp=warp_new                   another entry of conf.yaml's tools, for this job
 crboost set instrument.voltage_kv=300
 crboost set acquisition.batch1.pixel_size_angstrom=1.35
 crboost set decisions.handedness=flip
@@ -161,10 +162,12 @@ def _table(
             )
     if rest == ["note"]:
         return entry, "note"
-    if len(rest) == 2 and rest[0] in ("resources", "inputs"):
+    if len(rest) == 2 and rest[0] in ("resources", "inputs", "tools"):
         return entry.setdefault(rest[0], {}), rest[1]
     if len(rest) != 1:
-        raise InputError(f"{name!r} is not the name of a value: a job has parameters, resources.X, inputs.X and note.")
+        raise InputError(
+            f"{name!r} is not the name of a value: a job has parameters, resources.X, inputs.X, tools.X and note."
+        )
     if series:
         entry["per_series"] = {key: dict(value) for key, value in entry.get("per_series", {}).items()}
         return _Several([entry["per_series"].setdefault(one, {}) for one in series]), rest[0]
@@ -181,6 +184,8 @@ def _value(model: ProjectFile, name: str, text: str) -> Any:
         return text
     if len(parts) == 3 and parts[1] == "inputs":
         return comma_list(text)
+    if len(parts) == 3 and parts[1] == "tools":
+        return text
     value = plain_yaml.load(text, name) if text else ""
     if not isinstance(value, str | int | float | bool | None):
         value = text

@@ -122,7 +122,7 @@ def _watch(options: argparse.Namespace) -> int:
             if lines != shown:
                 _show(lines, shown, terminal)
                 shown = lines
-            if live.status.engine.state != "running":
+            if live.status.engine.state != "running" and not live.status.engine.queued:
                 return 0
             _wait_for_change(live)
     except KeyboardInterrupt:

@@ -27,7 +27,9 @@ def site_conf(*, resources: Mapping[str, Any] | None = None, **more: Any) -> str
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in {**values, "profiles": profiles, **more}.items())
 
 
-def slurm_project(folder: Path, *, series: int = 3, conf: str = "", seconds: float = 0.02, **more: Any) -> Path:
+def slurm_project(
+    folder: Path, *, series: int = 3, conf: str = "", seconds: float = 0.02, **more: Any
+) -> Path:
     """A project without cohorts, whose tilt series flow through on their own."""
     return rehearsal(
         folder,

@@ -46,7 +46,7 @@ def end(folder: Path, node: str = "", seconds: float = 10.0) -> set[int]:
         for pid in new:
             _signal(pid, signal.SIGSTOP)
         stopped |= new
-    for pid in stopped:
+    for pid in sorted(stopped, reverse=True):  # children first: orphans that stand still are woken by SIGHUP
         _signal(pid, signal.SIGKILL)
     until = time.monotonic() + seconds
     while (left := {pid for pid in stopped if _lives(pid)}) and time.monotonic() < until:

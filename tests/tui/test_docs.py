@@ -30,3 +30,14 @@ def test_the_readme_names_commands_targets_and_files_that_exist() -> None:
 def test_every_command_has_a_module_and_every_module_a_command() -> None:
     modules = {path.stem for path in (REPOSITORY / "crboost_tui" / "cli").glob("[a-z]*.py")}
     assert modules == {name for group in GROUPS.values() for name in group}
+
+
+def test_every_test_that_the_page_on_slurm_names_is_there() -> None:
+    named = set(re.findall(r"`(?:unit: )?(test_\w+)`", (REPOSITORY / "docs" / "slurm.md").read_text(encoding="utf-8")))
+    there = {
+        name
+        for path in (REPOSITORY / "tests").rglob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert len(named) > 20
+    assert named <= there

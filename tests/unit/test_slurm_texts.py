@@ -26,11 +26,15 @@ def line(*fields: str) -> str:
     return "\x1f".join(fields) + "\n"
 
 
+HEADER = line("ARRAY_JOB_ID", "ARRAY_TASK_ID", "STATE", "REASON", "NODELIST", "PARTITION", "START_TIME", "NAME")
+ROW = line("7", "0", "RUNNING", "None", "n1", "gpu", "N/A", "crb")
+
+
 def test_a_queue_with_an_array_half_begun() -> None:
-    text = line("7", "3-5,9%2", "PENDING", "Resources", "", "gpu", "N/A", "crb|a")
+    text = HEADER + line("7", "3-5,9%2", "PENDING", "Resources", "", "gpu", "N/A", "crb|a")
     text += line("7", "0", "RUNNING", "None", "n1", "gpu", "2026-11-23T12:00:00", "crb|a")
     queue = parse_queue(text)
-    assert [job for job in queue.rows] == [(7, 3), (7, 4), (7, 5), (7, 9), (7, 0)]
+    assert list(queue.rows) == [(7, 3), (7, 4), (7, 5), (7, 9), (7, 0)]
     row = queue.row((7, 0))
     assert row is not None and row.phase == Phase.RUNNING and row.node == "n1" and row.start > 1.7e9
     assert queue.row((7, 8)) is None and queue.row((8, 0)) is None
@@ -39,7 +43,8 @@ def test_a_queue_with_an_array_half_begun() -> None:
 
 def test_an_array_that_was_cancelled_before_it_began_speaks_for_all_its_indices() -> None:
     queue = parse_queue(
-        line("15", "N/A", "CANCELLED", "Resources", "", "main", "2026-11-27T20:20:49", "x")
+        HEADER
+        + line("15", "N/A", "CANCELLED", "Resources", "", "main", "2026-11-27T20:20:49", "x")
         + line("15", "1", "COMPLETED", "None", "n1", "main", "2026-11-27T20:20:48", "x")
     )
     done, never = queue.row((15, 1)), queue.row((15, 18))
@@ -47,7 +52,23 @@ def test_an_array_that_was_cancelled_before_it_began_speaks_for_all_its_indices(
     assert never is not None and never.meaning.trouble == Trouble.CANCELLED
 
 
-@pytest.mark.parametrize("text", ["slurm_load_jobs error: Socket timed out\n", "7|0|RUNNING\n", line("x", *"0123456")])
+def test_an_empty_queue_is_not_the_same_as_no_answer() -> None:
+    assert not parse_queue(HEADER).rows
+    assert parse_queue("*** Maintenance on Friday ***\n\n" + HEADER + ROW).named("crb") == 7
+    with pytest.raises(NotKnown, match="understands"):
+        parse_queue("")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "slurm_load_jobs error: Socket timed out\n",
+        ROW,
+        HEADER + "7|0|RUNNING\n",
+        HEADER + line("x", *"0123456"),
+        HEADER + ROW + "slurm_load_jobs error: Zero Bytes were transmitted or received\n",
+    ],
+)
 def test_anything_else_is_not_known(text: str) -> None:
     with pytest.raises(NotKnown, match="understands"):
         parse_queue(text)
@@ -66,10 +87,15 @@ def test_indices_as_slurm_prints_them() -> None:
 
 
 def test_accounting_takes_the_memory_of_the_steps() -> None:
-    text = "7_0|COMPLETED|120|00:03:30.5|2|\n7_0.batch|COMPLETED|120|00:03:30.5|2|1048576K\n7_1|CANCELLED by 1000|5|00:00.010|1|\n"
+    text = (
+        "7_0|COMPLETED|120|00:03:30.5|2||crb\n"
+        "7_0.batch|COMPLETED|120|00:03:30.5|2|1048576K|batch\n"
+        "7_1|CANCELLED by 1000|5|00:00.010|1||some|body\n"
+    )
     found = parse_accounts(text)
     assert found["7_0"].usage() == {"memory_gb": 1.074, "minutes": 2.0, "cpu_percent": 87.7}
     assert found["7_1"].usage() == {"minutes": 0.08, "cpu_percent": 0.2}
+    assert (found["7_0"].name, found["7_1"].name) == ("crb", "some|body")
     assert state_meaning(found["7_1"].state).trouble == Trouble.CANCELLED
     with pytest.raises(NotKnown):
         parse_accounts("accounting storage is disabled\n")
@@ -137,7 +163,8 @@ FAILED = "sbatch: error: Batch job submission failed: "
 @pytest.mark.parametrize(
     ("text", "kind", "field"),
     [
-        ("sbatch: error: invalid partition specified: nope\n" + FAILED + "Invalid partition name specified", Refusal.FIELD, "partition"),
+        ("sbatch: error: invalid partition specified: nope\n" + FAILED + "Invalid partition name specified",
+         Refusal.FIELD, "partition"),
         (FAILED + "Invalid feature specification", Refusal.FIELD, "constraint"),
         (FAILED + "Invalid account or account/partition combination specified", Refusal.FIELD, "account"),
         (FAILED + "Invalid qos specification", Refusal.FIELD, "qos"),
@@ -177,4 +204,4 @@ def test_silence_is_no_refusal(text: str) -> None:
 
 def test_a_sentence_from_slurm_has_no_program_in_it() -> None:
     text = "sbatch: error: invalid partition specified: x\nsbatch: error: Batch job submission failed: Invalid\n"
-    assert sentence(text) == "invalid partition specified: x; Batch job submission failed: Invalid"
+    assert sentence(text) == "invalid partition specified: x; Invalid"

@@ -91,20 +91,43 @@ def test_throttles_keep_within_the_limit_and_let_the_oldest_first(remaining: lis
 
 def test_a_node_where_three_series_fail_at_once_is_left_out() -> None:
     nodes = BadNodes()
-    nodes.succeeded("n2")
-    assert nodes.failed("n1", ("ctf", "A"), 2.0) == []
-    assert nodes.failed("n1", ("ctf", "A"), 2.0) == []  # the same series again proves nothing
-    assert nodes.failed("n1", ("ctf", "B"), 2.0) == []
-    assert nodes.failed("n1", ("ctf", "C"), 200.0) == []  # not quick
-    assert nodes.failed("n1", ("ctf", "D"), 2.0) == [("ctf", "A"), ("ctf", "B"), ("ctf", "D")]
+    nodes.succeeded("n2", "ctf")
+    assert nodes.failed("n1", ("ctf", "A"), 2.0, 0.0) == []
+    assert nodes.failed("n1", ("ctf", "A"), 2.0, 0.0) == []  # the same series again proves nothing
+    assert nodes.failed("n1", ("ctf", "B"), 2.0, 0.0) == []
+    assert nodes.failed("n1", ("ctf", "C"), 200.0, 0.0) == []  # not quick
+    assert nodes.suspects("n1", "ctf")
+    assert nodes.failed("n1", ("ctf", "D"), 2.0, 0.0) == [("ctf", "A"), ("ctf", "B"), ("ctf", "D")]
     assert nodes.excluded == ["n1"]
+    assert nodes.failed("n1", ("ctf", "E"), 2.0, 0.0) == [("ctf", "E")]  # it was in the queue before
     assert nodes.forgive() and not nodes.excluded
+
+
+def test_tasks_that_run_on_while_others_have_failed_tell_as_much_as_a_success() -> None:
+    nodes = BadNodes()
+    for key in "AB":
+        assert nodes.failed("n1", ("ctf", key), 4.0, 20.0) == []
+    assert nodes.failed("n1", ("ctf", "C"), 2.0, 12.0) == []  # they may fail yet
+    assert nodes.failed("n1", ("ctf", "D"), 2.0, 14.0) == [("ctf", key) for key in "ABCD"]
 
 
 def test_failures_everywhere_are_not_the_nodes_fault() -> None:
     nodes = BadNodes()
     for key in "ABCDEF":
-        assert nodes.failed("n1", ("ctf", key), 1.0) == []
-    nodes.succeeded("n2")
-    nodes.succeeded("n1")
-    assert nodes.failed("n1", ("ctf", "G"), 1.0) == []
+        assert nodes.failed("n1", ("ctf", key), 1.0, 0.0) == []
+    nodes.succeeded("n2", "import")  # says nothing about the other job
+    assert nodes.failed("n1", ("ctf", "G"), 1.0, 0.0) == []
+    nodes.failed("n2", ("ctf", "H"), 1.0, 0.0)
+    assert not nodes.suspects("n1", "ctf")
+    nodes.succeeded("n1", "ctf")
+    nodes.succeeded("n2", "ctf")
+    assert nodes.failed("n1", ("ctf", "I"), 1.0, 0.0) == []
+
+
+def test_a_success_elsewhere_tells_of_what_failed_before() -> None:
+    nodes = BadNodes()
+    for key in "ABC":
+        assert nodes.failed("n1", ("ctf", key), 1.0, 0.0) == []
+    assert nodes.succeeded("n2", "import") == {}
+    assert nodes.succeeded("n2", "ctf") == {"n1": [("ctf", key) for key in "ABC"]}
+    assert nodes.succeeded("n2", "ctf") == {} and nodes.excluded == ["n1"]

@@ -1,0 +1,1 @@
+"""What is made of a checkout for others: ``python -m release.bundle``."""

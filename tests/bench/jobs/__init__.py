@@ -1,0 +1,1 @@
+"""Job types that only benches know: ``tests.bench.slurm`` adds this folder to those of ``core.jobs``."""
