@@ -211,6 +211,8 @@ class MotionCorr(RelionJob[MotionCorrParameters]):
         movies = [context.series.tilts.movie[index] for index in usable(context)]
         files = [tilt_files(job.folder, movie) for movie in movies]
         images = [file.average for file in files]
+        if len(set(images)) < len(images):
+            raise InputError(f"Two movies of {context.series.id} differ only by a dot or '_', which RELION mixes up.")
         if values.do_even_odd_split:
             images += [path for file in files for path in (file.even, file.odd)]
         if values.do_save_ps:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import command_line, engine, handover, kills, slurm_flow, slurm_handover, slurm_quiet
+from tests.bench import command_line, doctor, engine, handover, kills, slurm_flow, slurm_handover, slurm_quiet, wrapper
 from tests.bench.figures import NotMeasured
 
 Bench = Callable[[Path], dict[str, float]]
@@ -32,6 +32,8 @@ BENCHES: dict[tuple[str, ...], Bench] = {
     ("slurm_handover_over_schemer", "schemer_handover_median_s"): slurm_handover.beside_schemer,
     ("slurm_rpcs_per_minute_quiet",): slurm_quiet.quiet,
     ("slurm_kills_survived",): kills.survived_on_slurm,
+    ("wrapper_per_command_ms",): wrapper.per_command,
+    ("doctor_worst_s",): doctor.worst,
 }
 UNITS = {"s": "s", "ms": "ms", "mb": "MB", "percent": "% of one core", "ratio": "times", "survived": "of 200 kills"}
 UNITS |= {"ideal": "times", "barrier": "times", "schemer": "times", "quiet": "per minute"}

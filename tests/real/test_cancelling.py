@@ -93,7 +93,12 @@ def test_a_number_that_is_anothers_is_never_given_to_scancel(cluster: PrivateClu
     foreign = cluster.submit("--array=0-1", "--job-name=crb-min", "--mem=100", command="sleep 300", folder=tmp_path)
     tasks.queue.submissions[tasks.token].array = int(foreign)
     end = time.monotonic() + 3
-    tasks.until(lambda: tasks.queue.cancel({tasks.token: [0, 1]}) or time.monotonic() > end)
+
+    def for_a_while() -> bool:
+        tasks.queue.cancel({tasks.token: [0, 1]})
+        return time.monotonic() > end
+
+    tasks.until(for_a_while)
     assert tasks.cancelled() == []
     assert live(cluster, int(foreign)) == {0, 1}
     cluster.run("scancel", foreign)

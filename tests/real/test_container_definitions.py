@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.definitions import read_definition
+from tests.definitions import read_definition
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "container_defs").glob("*.def"))
 

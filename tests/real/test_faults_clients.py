@@ -201,6 +201,24 @@ def test_an_accounting_that_is_promised_but_disabled_is_done_without(
     assert "disabled" in calls(root, "sacct")[0]["said"]
 
 
+def test_a_partition_that_is_hidden_hides_nothing_of_ours(
+    cluster: PrivateCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("QUEUE_VISIBLE_SECONDS", "ABSENT_SECONDS"):
+        monkeypatch.setattr(attempts, name, 0.5)
+    root = slurm_project(tmp_path, series=1)
+    stand_in(root, seconds=1)
+    requests.run(root, DATA, to=STEP)
+    cluster.run("scontrol", "update", "PartitionName=main", "Hidden=YES")
+    try:
+        with engine_of(root) as engine:
+            drive(engine, until=lambda: engine.ledger.status.queue.rows, seconds=20)
+            drive(engine)
+            check_once(root, engine, STEP)
+    finally:
+        cluster.run("scontrol", "update", "PartitionName=main", "Hidden=NO")
+
+
 def killed_with(root: Path, sbatch: Client, bash: str) -> None:
     """Run an engine whose first ``sbatch`` is these lines, in which ``dies`` kills the engine."""
     sbatch.do(f"dies() {{ kill -KILL $PPID; }}\n{bash}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.cluster import template
-from core.engine import attempts, requests
+from core.engine import attempts, requests, slurm_queue
 from core.engine import engine as engine_module
 from core.engine.engine import Engine
 from core.engine.states import TaskState
@@ -23,6 +23,7 @@ STEP = "fsMotionAndCtf"
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "QUEUE_VISIBLE_SECONDS", 2.0)
+    monkeypatch.setattr(slurm_queue, "SOON_SECONDS", 1.0)
     monkeypatch.setattr(engine_module, "BLOCKED_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(engine_module, "BLOCKED_RETRIES", 2)
 

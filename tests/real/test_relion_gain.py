@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core.formats.mrc import HEADER_BYTES
 from core.jobs.motioncorr import GAIN
 from core.standins.session import _mrc
-from tests.real.relion import OPTICS, Relion, table
+from tests.real.relion import OPTICS, Relion, Row, table
 
 SIDE = 128
 
@@ -23,11 +23,11 @@ def relion(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Relion:
     counts = np.random.default_rng(0).poisson(2000 / gain(), (3, SIDE, SIDE))
     (root / "frames").mkdir()
     (root / "frames/a.mrc").write_bytes(_mrc(counts.astype(np.int16), 1, 1.35))
-    row = {"rlnMicrographMovieName": "frames/a.mrc", "rlnTomoTiltMovieFrameCount": 3}
-    angles = {"rlnTomoNominalStageTiltAngle": 0, "rlnTomoNominalTiltAxisAngle": 85, "rlnMicrographPreExposure": 0}
+    row: Row = {"rlnMicrographMovieName": "frames/a.mrc", "rlnTomoTiltMovieFrameCount": 3}
+    angles: Row = {"rlnTomoNominalStageTiltAngle": 0, "rlnTomoNominalTiltAxisAngle": 85, "rlnMicrographPreExposure": 0}
     (root / "TS.star").write_text(table("TS", [{**row, **angles}]))
-    series = {"rlnTomoName": "TS", "rlnTomoTiltSeriesStarFile": "TS.star", **OPTICS}
-    pixel = {"rlnMicrographOriginalPixelSize": 1.35, "rlnTomoHand": -1.0, "rlnOpticsGroupName": "og1"}
+    series: Row = {"rlnTomoName": "TS", "rlnTomoTiltSeriesStarFile": "TS.star", **OPTICS}
+    pixel: Row = {"rlnMicrographOriginalPixelSize": 1.35, "rlnTomoHand": -1.0, "rlnOpticsGroupName": "og1"}
     (root / "tilt_series.star").write_text(table("global", [{**series, **pixel}]))
     return Relion(root, image)
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputError
 from core.jobs._registry import job_types
-from core.tools.definitions import Definition, read_definition
+from tests.definitions import Definition, read_definition
 
 FOLDER = Path(__file__).resolve().parents[2] / "container_defs"
 FILES = sorted(FOLDER.glob("*.def"))

@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import InputError
 from core.formats import plain_yaml
+from core.jobs._registry import job_types
 from core.project import site as site_module
 from core.project.create import create_project
 from core.project.file import load
@@ -18,7 +19,7 @@ from core.project.resources import effective
 from core.project.site import Site, load_site, preset
 
 DATA = Path(__file__).resolve().parents[2] / "config"
-JOB_TYPES = [
+WARP_STEPS = [
     "importmovies",
     "fsMotionAndCtf",
     "tsImport",
@@ -53,7 +54,7 @@ def user(tmp_path: Path, text: str) -> Path:
 
 def test_what_is_shipped_holds_by_itself() -> None:
     site = load_site(None, DATA)
-    assert list(site.profiles) == JOB_TYPES
+    assert sorted(site.profiles) == sorted(job_types())
     assert site.profiles["tsReconstruct"]["memory_gb"] == 64
     assert list(site.presets) == ["small", "standard", "large"]
     assert site.tools == {} and site.local.cpus is None and site.notify == ()
@@ -193,8 +194,8 @@ def test_presets() -> None:
 def test_the_pipelines_that_are_shipped(tmp_path: Path) -> None:
     found = {each.name: each for each in list_pipelines(DATA / "pipelines")}
     plain = [each.type for each in found["warp_to_tomograms"].pipeline]
-    assert plain == [name for name in JOB_TYPES if name != "tsAutolevel"]
-    assert [each.type for each in found["warp_to_tomograms_levelled"].pipeline] == JOB_TYPES
+    assert plain == [name for name in WARP_STEPS if name != "tsAutolevel"]
+    assert [each.type for each in found["warp_to_tomograms_levelled"].pipeline] == WARP_STEPS
     ctf = next(each for each in found["warp_to_tomograms_levelled"].pipeline if each.type == "tsCtf")
     assert ctf.inputs == {"alignment": ["tsAutolevel"]}
     imod = next(each for each in found["warp_to_tomograms_imod"].pipeline if each.type == "aligntiltsWarp")

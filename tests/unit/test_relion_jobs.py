@@ -213,6 +213,13 @@ def test_motion_correction_refuses_what_relion_refuses_after_an_hour(tmp_path: P
     assert {problem.fields[0] for problem in other} == {"fn_motioncor2_exe", "do_float16", "do_save_ps"}
 
 
+def test_movies_whose_products_would_overwrite_each_other_are_refused(tmp_path: Path) -> None:
+    series = job_parts.series(count=2, movie=("a_1.0.mrc", "a_1_0.mrc"))
+    job, context = Chain(tmp_path, series).motion()
+    with pytest.raises(InputError, match="RELION mixes up"):
+        motioncorr.JOB_TYPE.build(job_parts.task_context(job, context))
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [

@@ -733,7 +733,10 @@ def test_crboost_config_prints_what_relion_wants(
     assert main(["config", "--relion"]) == 0
     output = capsys.readouterr().out
     assert f"export RELION_QSUB_TEMPLATE={quote(str(DATA / 'qsub' / 'slurm.sh'))}\n" in output
-    conf.write_text("qsub: {template: \"q '1'.sh\", command: bsub}\nresources: {partition: \"$(touch x) 'gpu'\"}\n")
+    conf.write_text(
+        "qsub:\n  template: \"q '1'.sh\"\n  command: bsub\n  extra: {8: {field: minutes, label: Time limit}}\n"
+        "resources: {partition: \"$(touch x) 'gpu'\"}\n"
+    )
     assert main(["config", "--relion"]) == 0
     script = capsys.readouterr().out + 'printf "%s\\n" "$RELION_QSUB_TEMPLATE" "$RELION_QUEUE_NAME"; env'
     printed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path).stdout.splitlines()
@@ -741,7 +744,7 @@ def test_crboost_config_prints_what_relion_wants(
     assert {"RELION_QUEUE_USE=yes", "RELION_QSUB_COMMAND=bsub", "RELION_QSUB_EXTRA8=Time limit"} <= set(printed)
     assert not (tmp_path / "x").exists()
     assert main(["config", "--relion", "--json"]) == 0
-    assert '"RELION_QSUB_EXTRA_COUNT": "10"' in capsys.readouterr().out
+    assert '"RELION_QSUB_EXTRA_COUNT": "8"' in capsys.readouterr().out
 
 
 # What is shipped
