@@ -1,4 +1,8 @@
-"""Series by jobs with their states, what happens now, and what needs you."""
+"""Series by jobs with their states, what happens now, and what needs you.
+
+crboost status --relion            the jobs of RELION's pipeline, ours and RELION's own, with their states and inputs
+crboost status RELION-PROJECT      the same, of a project that RELION has made
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,14 @@ import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from core.engine.reading import StatusFollower, load_status
 from core.engine.status import Status
-from crboost_tui.cli._common import add_json, add_project, find_project, print_json
+from core.relion.listing import ListedJob, is_relion_project, list_jobs
+from crboost_tui.cli._common import add_json, add_project, columns, find_project, print_json, project_or_none, say
 from crboost_tui.matrix import Row, counts, engine_text, finished, labels, now, rows, stale_hint
 from crboost_tui.terminal import Terminal, cell_width, fit, glyph, shorten
 
@@ -18,11 +26,15 @@ from crboost_tui.terminal import Terminal, cell_width, fit, glyph, shorten
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_project(parser)
     add_json(parser)
+    parser.add_argument("--relion", action="store_true", help="the jobs of RELION's pipeline, with states and inputs")
     parser.add_argument("--watch", action="store_true", help="show it again on every change, until the run has ended")
     parser.add_argument("--oneline", action="store_true", help="one line, for tmux and prompts")
 
 
 def run(options: argparse.Namespace) -> int:
+    made_by_relion = project_or_none(options.project) is None and is_relion_project(Path(options.project or "."))
+    if options.relion or made_by_relion:
+        return _relion(Path(options.project or ".") if made_by_relion else find_project(options.project), options)
     root = find_project(options.project)
     if options.watch:
         return _watch(options)
@@ -37,6 +49,39 @@ def run(options: argparse.Namespace) -> int:
     for line in table(status, terminal):
         print(line)
     return 0
+
+
+def _relion(root: Path, options: argparse.Namespace) -> int:
+    jobs = list_jobs(root.resolve())
+    if options.json:
+        print_json({"relion": [asdict(job) for job in jobs]})
+        return 0
+    terminal = Terminal.of()
+    for line in relion_lines(jobs, terminal):
+        print(terminal.text(line))
+    if project_or_none(options.project) is None:
+        say("RELION has made this project. crboost new in its folder goes on from here; its jobs stay as they are.")
+    return 0
+
+
+def relion_lines(jobs: Sequence[ListedJob], terminal: Terminal) -> list[str]:
+    """A line for each job, with the files that it takes below it."""
+    marks = {"Succeeded": "+", "Running": ">", "Failed": "x", "Aborted": "s", "Scheduled": "."}
+    cells = [
+        [
+            f" {terminal.state(marks.get(job.status, '?'))}",
+            job.name,
+            job.status,
+            job.type.removeprefix("relion."),
+            job.alias,
+        ]
+        for job in jobs
+    ]
+    lines = []
+    for line, job in zip(columns(cells), jobs, strict=True):
+        lines.append(shorten(line, terminal.width - 1))
+        lines += [terminal.paint(shorten(f"     {file}", terminal.width - 1), "2") for file, _ in job.inputs]
+    return lines or [" RELION's pipeline has no jobs yet"]
 
 
 def one_line(status: Status, terminal: Terminal) -> str:
