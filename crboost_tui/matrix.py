@@ -185,14 +185,19 @@ def queue_words(status: Status, job: str) -> str:
 
 
 def slurm_text(job: JobStatus, key: str) -> str:
-    """``Slurm's job 123_4, 12.5 min, 14.2 GB, 88 % of its cores``: what Slurm knows of a task, else ""."""
+    """``Slurm's job 123_4, 12 m, 14.2 GB, 88 % of its cores``: what Slurm knows of a task, else ""."""
     if key not in job.queue_ids:
         return ""
     used = job.usage.get(key, {})
-    forms = (("minutes", "{:g} min"), ("memory_gb", "{:.1f} GB"), ("cpu_percent", "{:.0f} % of its cores"))
-    return ", ".join(
-        [f"Slurm's job {job.queue_ids[key]}", *(f.format(used[name]) for name, f in forms if name in used)]
-    )
+    told = [f"Slurm's job {job.queue_ids[key]}"]
+    if "minutes" in used:
+        told.append(duration(60.0 * used["minutes"]))
+    if "memory_gb" in used:
+        memory = used["memory_gb"]
+        told.append(f"{memory:.1f} GB" if memory >= 1.0 else f"{1000.0 * memory:.0f} MB")
+    if "cpu_percent" in used:
+        told.append(f"{used['cpu_percent']:.0f} % of its cores")
+    return ", ".join(told)
 
 
 def engine_text(status: Status) -> str:

@@ -110,5 +110,5 @@ def test_a_log_says_what_slurm_knew_of_its_task(tmp_path: Path, capsys: pytest.C
     assert main(["logs", str(root), "fsMotionAndCtf", "Position_1"]) == 0
     told = capsys.readouterr()
     assert told.out == "all went well\n"
-    assert "Slurm's job 120_3, 12.5 min, 14.2 GB, 88 % of its cores" in told.err
+    assert "Slurm's job 120_3, 12 m, 14.2 GB, 88 % of its cores" in told.err
     assert slurm_text(status.jobs[1], "Position_2") == ""
