@@ -112,12 +112,13 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A submission that Slurm has answered. ``array`` None: it took none of ``members``; ``refused`` says why, None
-    where it never arrived."""
+    where it never arrived: then ``said`` is what ``sbatch`` did instead."""
 
     instance: str
     members: tuple[Live, ...]
     array: int | None
     refused: Refused | None
+    said: str = ""
 
 
 class Attempts:
@@ -208,7 +209,7 @@ class Attempts:
                         live.paths.script.unlink()
                 self._settle(answer.token)
             # What never arrived is fenced one by one in follow(): a copy that comes all the same ends as duplicate.
-            found.append(Placed(members[0].instance, members, answer.array, answer.refused))
+            found.append(Placed(members[0].instance, members, answer.array, answer.refused, answer.said))
         return found
 
     def hand_to_worker(self, instance: str, paths: AttemptPaths, worker: int) -> Live:
@@ -388,11 +389,15 @@ class Attempts:
         # An index that is cancelled while it waits leaves its array without a trace.
         waited = live.gone - live.waited < queue.remembers_seconds
         taken_out = meaning is None and waited and queue.shows(live.token)
-        ended = taken_out or (meaning is not None and meaning.trouble != Trouble.NODE)
-        patience = QUEUE_VISIBLE_SECONDS if ended else ABSENT_SECONDS
+        certain = taken_out or (meaning is not None and meaning.trouble != Trouble.NODE)
+        patience = QUEUE_VISIBLE_SECONDS if certain else ABSENT_SECONDS
         if queue.asked_clock - live.gone < (VISIBLE_SECONDS if live.cancelled else patience):
             queue.hurry()
             return None
+        return self._without_state(live, meaning, node, taken_out)
+
+    def _without_state(self, live: Live, meaning: StateMeaning | None, node: str, taken_out: bool) -> Ended:
+        """What became of a task that will not say so itself."""
         job = self.job_name(live)
         trouble = Trouble.NONE if meaning is None else meaning.trouble
         where = f" on {node}" if node else ""

@@ -863,9 +863,6 @@ class Engine:
 
     def finish(self, *, anyway: bool = False) -> bool:
         """End in order, unless a request came in this moment. Running local tasks are left to themselves."""
-        if not anyway and self.attempts.slurm is not None:
-            self.attempts.slurm.ask_accounts_now()
-            self._note_usage(self.attempts.slurm)
         with project_lock(self.root):
             if not anyway and not self._wanted_trouble and self._requests_waiting():
                 return False

@@ -48,6 +48,7 @@ class Submitted:
     at_once: int = 0
     limit: int = 0
     missing: list[float] = field(default_factory=list)
+    said: str = ""
     since: float = field(default_factory=time.monotonic)
     live: set[int] = field(default_factory=set)
 
@@ -62,11 +63,13 @@ class Inquiry:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a submission: its number, or why not. ``refused`` None and ``array`` None: it never arrived."""
+    """What became of a submission: its number, or why not. ``refused`` None and ``array`` None: it never arrived, and
+    ``said`` is what ``sbatch`` did instead."""
 
     token: str
     array: int | None
     refused: Refused | None = None
+    said: str = ""
 
 
 Then = Callable[[], None] | None
@@ -280,7 +283,7 @@ class SlurmQueue:
             self._answers.append(Answer(token, None, refused))
         except NotKnown as error:
             if made is not None:
-                made.since = time.monotonic()
+                made.since, made.said = time.monotonic(), str(error)
             self._failed(str(error))
             self.hurry()
         else:
@@ -337,7 +340,7 @@ class SlurmQueue:
             made.missing.append(asked)
             if made.missing[-1] - made.missing[0] >= SEARCH_SECONDS:
                 self.forget(made.token)
-                self._answers.append(Answer(made.token, None))
+                self._answers.append(Answer(made.token, None, said=made.said))
             self.hurry()
 
     def _failed(self, sentence: str) -> None:
@@ -415,11 +418,16 @@ class SlurmQueue:
         return then
 
     def _ask_accounts(self, wanted: list[str]) -> Then:
-        found = self.slurm.accounts(wanted)
+        try:
+            found = self.slurm.accounts(wanted)
+        except NotKnown:
+            found = {}  # noted in the record of calls; it may be switched off
 
         def then() -> None:
             for job in wanted:
-                inquiry = self._inquiries[job]
+                inquiry = self._inquiries.get(job)
+                if inquiry is None:
+                    continue  # answered meanwhile
                 inquiry.tries += 1
                 account = found.get(job)
                 mine = account is not None and account.name == inquiry.token

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from core.engine.states import TaskState
 from core.engine.status import Need
 from core.engine.tools_used import ToolsUsed
 from core.engine.trash import move_products
-from core.errors import CrboostError
+from core.errors import CrboostError, InputError
 from core.files import disk_is_full, replace_text, write_error
 from core.jobs._task import COHORT
 from core.project.resources import ResourceValue
@@ -50,6 +51,9 @@ FILE_PAUSE_SECONDS = 5.0
 PREPARE_SECONDS = 1.0
 """How long scripts are written for one submission: what is ready beyond that goes into the next one."""
 FIRST_ARRAY_SIZE = 1000
+UNHEARD_SECONDS = 30.0
+UNHEARD_MOST_SECONDS = 600.0
+UNHEARD_TELL = 3
 SIGNAL_SECONDS = 60
 SIGNAL_FROM_MINUTES = 30
 """Shorter tasks are not told before their limit: what Slurm does at the limit itself is enough."""
@@ -85,7 +89,10 @@ class Submitting:
         self._tools = ToolsUsed()
         self._crowded_due = 0.0
         self._refused_nodes: set[str] = set()
+        self._unheard: Counter[str] = Counter()
+        """Submissions of each job in a row that never arrived."""
         self._facts: Facts | None = None
+        self._not_now = ""
         self._again = math.inf
         """When Slurm may be given something again (monotonic): all else that keeps tasks back ends with an event."""
         self.makes_room = False
@@ -290,7 +297,11 @@ class Submitting:
             if disk_is_full(error):
                 self.space.ran_out(str(error))
                 raise
-            self.refused[kind.instance] = Need("refused", kind.instance, f"{kind.instance}: {error}")
+            if isinstance(error, InputError):  # the template, or what is to be put into it
+                self._refuse(kind.instance, str(error))
+            else:
+                for one in prepared:
+                    self._went_wrong((one.instance, one.paths.key), error)
             return False
         self._budget.spend()
         for one in prepared:
@@ -384,11 +395,13 @@ class Submitting:
         assert slurm is not None
         if placed.array is not None:
             self._limit.accepted(slurm.queued)
+            self._not_now = ""
+            self._unheard.pop(placed.instance, None)
             ids = {live.key: f"{placed.array}_{live.index}" for live in placed.members}
             engine.ledger.queued(placed.instance, ids)
             return
         if placed.refused is None:
-            engine.ledger.notice(f"{placed.instance}: a submission did not reach Slurm; it is submitted again")
+            self._never_arrived(placed)
             return
         for live in placed.members:
             if engine.ledger.knows(live.instance, live.key):
@@ -396,26 +409,49 @@ class Submitting:
                     live.instance, live.key, TaskState.WAITING, attempt=live.number - 1, fingerprint=""
                 )
                 engine.touch(live.instance, live.key)
-        self._was_refused(placed.instance, placed.refused, len({live.index for live in placed.members}))
+        self._was_refused(placed, placed.refused, len({live.index for live in placed.members}))
 
-    def _was_refused(self, instance: str, refused: Refused, tried: int) -> None:
-        slurm = self.engine.slurm
+    def _never_arrived(self, placed: Placed) -> None:
+        """It is made again, more and more slowly where that does not help."""
+        instance = placed.instance
+        self._unheard[instance] += 1
+        why = f" ({placed.said})" if placed.said else ""
+        sentence = f"{instance}: a submission did not reach Slurm{why}; it is made again"
+        self.engine.ledger.notice(sentence)
+        if self._unheard[instance] == UNHEARD_TELL:
+            self.engine.notify(sentence)
+        for live in placed.members:
+            self.put_off(
+                (instance, live.key), min(UNHEARD_SECONDS * (self._unheard[instance] - 1), UNHEARD_MOST_SECONDS)
+            )
+
+    def _was_refused(self, placed: Placed, refused: Refused, tried: int) -> None:
+        engine, instance = self.engine, placed.instance
+        slurm = engine.slurm
         assert slurm is not None
         if refused.kind == Refusal.ARRAY and self._largest > 1:
             if tried <= self._largest:  # else its size has become known since
                 self._largest = max(1, tried // 2)
         elif refused.kind == Refusal.LIMIT:
             self._limit.refused(slurm.queued, tried)
-            if not slurm.queued and tried <= 1:
-                self.engine.ledger.notice(f"{instance}: not now, says Slurm: {refused.said}")
+            if not slurm.queued and tried <= 1 and self._not_now != refused.said:
+                self._not_now = refused.said
+                engine.ledger.notice(f"{instance}: not now, says Slurm: {refused.said}")
         elif "constraint" in refused.fields and self._excluded(instance):
             # Without the nodes that are left out there may be none: better one of them than none at all.
             self._refused_nodes |= self._excluded(instance)
+        elif more := [live for live in placed.members if engine.ledger.job(instance).more.get(live.key)]:
+            for live in more:  # the others of their job do not ask for so much
+                engine.fail(instance, live.key, f"it needs more than it asked for, but for more {refused}")
         else:
-            fields = [f"resources.{name}" for name in refused.fields]
-            sentence = f"{instance}: {refused}. Correct its resources, then run again."
-            self.refused[instance] = Need("refused", instance, sentence, fields)
-            self.engine.notify(sentence)
+            self._refuse(instance, f"{refused}. Correct its resources, then run again.", refused.fields)
+
+    def _refuse(self, instance: str, sentence: str, fields: Sequence[str] = ()) -> None:
+        """Nothing more is submitted of this job before a person asks again."""
+        self.refused[instance] = Need(
+            "refused", instance, f"{instance}: {sentence}", [f"resources.{f}" for f in fields]
+        )
+        self.engine.notify(f"{instance}: {sentence}")
 
     def _excluded(self, instance: str) -> set[str]:
         mine = {node for address, nodes in self.avoid.items() if address[0] == instance for node in nodes}

@@ -46,21 +46,26 @@ def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeClust
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
-    """The default private cluster of this module, and its ``SLURM_CONF``."""
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
     for make in _private_clusters(tmp_path_factory):
         yield make()
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+@pytest.fixture
+def cluster(module_cluster: PrivateCluster, monkeypatch: pytest.MonkeyPatch) -> PrivateCluster:
+    """The default private cluster of this module, and its ``SLURM_CONF``."""
+    monkeypatch.setenv("SLURM_CONF", str(module_cluster.conf))
+    return module_cluster
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     """The site testbed, and its ``SLURM_CONF``."""
     found = find_site()
     if found is None:
         absent("the site testbed is not up, or not this user's: make testbed, then make real (as root)")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(found.conf))
-        yield found
+    monkeypatch.setenv("SLURM_CONF", str(found.conf))
+    return found
 
 
 @pytest.fixture(scope="session")

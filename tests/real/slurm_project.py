@@ -27,9 +27,7 @@ def site_conf(*, resources: Mapping[str, Any] | None = None, **more: Any) -> str
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in {**values, "profiles": profiles, **more}.items())
 
 
-def slurm_project(
-    folder: Path, *, series: int = 3, conf: str = "", seconds: float = 0.02, **more: Any
-) -> Path:
+def slurm_project(folder: Path, *, series: int = 3, conf: str = "", seconds: float = 0.02, **more: Any) -> Path:
     """A project without cohorts, whose tilt series flow through on their own."""
     return rehearsal(
         folder,
@@ -59,12 +57,6 @@ def indices(root: Path) -> list[str]:
     """The ``--array`` of each ``sbatch`` that was taken."""
     options = [word for call in calls(root, "sbatch") if call["code"] == 0 for word in call["call"]]
     return [word.partition("=")[2] for word in options if word.startswith("--array=")]
-
-
-def attempts(root: Path, instance: str, engine: Engine) -> dict[str, int]:
-    """The number of the newest attempt of each task."""
-    job = engine.ledger.job(instance)
-    return dict(zip(engine.ledger.status.keys(job), job.attempts, strict=True))
 
 
 def array_of(engine: Engine, instance: str, key: str) -> str:

@@ -125,5 +125,7 @@ def test_what_scancel_did_not_hear_it_is_told_again_when_slurm_answers(
     tasks.until(lambda: tasks.queue.trouble != "")
     client.behave()
     squeue.behave()
+    began = time.monotonic()
     tasks.cancel([0, 1, 2, 3])
+    assert time.monotonic() - began < 8
     assert live(cluster, tasks.array) == set()

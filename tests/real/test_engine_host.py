@@ -172,13 +172,13 @@ def test_while_the_queue_takes_no_more_an_engine_makes_room_for_its_successor(
 ) -> None:
     conf = hosted(resources={"account": "tiny"})
     conf = conf.replace('"cpus": 1, "memory_gb": 1}}', '"cpus": 1, "memory_gb": 1, "account": "tiny"}}')
-    root = slurm_project(tmp_path, series=5, seconds=0.8, conf=conf)
+    root = slurm_project(tmp_path, series=6, seconds=1.5, conf=conf)
     with monkeypatch.context() as patch:
         patch.setattr(engine_job, "heir_seconds", lambda minutes: 5.0)
         requests.run(root, DATA, to=MOTION)
         submit_engine_job(root, DATA)
     wait_for(lambda: _epoch(root) == 2, 60, what="for the successor")
-    wait_for(lambda: states(load_status(root))[MOTION] == "+" * 5, 60, "for the end of the run")
+    wait_for(lambda: states(load_status(root))[MOTION] == "+" * 6, 60, "for the end of the run")
     wait_for(lambda: load_status(root).engine.state == "ended", what="for the engine's end")
     assert set(done_attempts(root).values()) == {1}
     assert "no successor could be submitted" in ProjectPaths(root).engine_log.read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import subprocess
 import time
@@ -11,17 +13,17 @@ import pytest
 
 from core.cluster import protocol
 from core.cluster.protocol import AttemptPaths
-from core.engine import attempts, requests, slurm_queue
+from core.engine import attempts, requests, slurm_queue, submitting
 from core.engine.engine import Engine
 from tests.engine.driving import drive, engine_of, letters
 from tests.real.cluster import PrivateCluster
-from tests.real.faults import Client, check_once
+from tests.real.faults import Client, check_once, notices
 from tests.real.slurm_project import calls, site_conf, slurm_project, stand_in
 from tests.rehearsed import DATA, start_engine, wait_for
 
 STEP = "fsMotionAndCtf"
 IMPATIENT = {"burst": 1000, "per_second": 100.0, "seconds": 3}
-HANG = "sleep 4321"
+HANG = f"sleep 4321.{os.getpid()}"
 TIMED_OUT = "Socket timed out on send/recv operation"
 
 
@@ -57,7 +59,7 @@ def test_an_sbatch_that_took_the_job_but_did_not_say_so(
         check_once(root, engine, STEP)
         assert engine.ledger.job(STEP).attempts == [1, 1]
     assert len(calls(root, "sbatch")) == 1
-    assert not subprocess.run(["pgrep", "-f", f"^{HANG}$"], capture_output=True, check=False).stdout
+    assert not subprocess.run(["pgrep", "-f", f"^{re.escape(HANG)}$"], capture_output=True, check=False).stdout
 
 
 def test_an_sbatch_that_hangs_longer_than_its_tasks_take_does_not_hold_up_the_others(
@@ -99,6 +101,27 @@ def test_a_submission_that_never_arrived_is_made_again_after_two_looks(
         check_once(root, engine, STEP)
         assert engine.ledger.job(STEP).attempts == [2, 2]
     assert_looked_twice(root)
+
+
+def test_an_sbatch_that_never_submits_is_tried_more_and_more_slowly_and_said(
+    cluster: PrivateCluster, tmp_path: Path, sbatch: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue, "SEARCH_SECONDS", 1.0)
+    monkeypatch.setattr(submitting, "UNHEARD_SECONDS", 2.0)
+    told = tmp_path / "told"
+    sbatch.do("echo Bonjour")
+    notify = ["sh", "-c", f'echo "$0" "$@" >> {told}']
+    root = slurm_project(tmp_path, series=2, conf=site_conf(slurm=IMPATIENT, notify=notify))
+    requests.run(root, DATA, to=STEP)
+    with engine_of(root) as engine:
+        drive(engine, until=told.exists, seconds=40)
+        sbatch.behave()
+        drive(engine)
+        check_once(root, engine, STEP)
+    tried = [call["t"] for call in calls(root, "sbatch")]
+    assert len(tried) == 4 and tried[2] - tried[1] > 2 and tried[3] - tried[2] > 4
+    assert "did not reach Slurm (sbatch did not say whether it submitted the job: Bonjour)" in notices(root)
+    assert "did not reach Slurm" in told.read_text()
 
 
 def assert_looked_twice(root: Path) -> None:
@@ -197,26 +220,8 @@ def test_an_accounting_that_is_promised_but_disabled_is_done_without(
     with engine_of(root) as engine:
         drive(engine, seconds=30)
         assert letters(engine, STEP) == "x+"
-        drive(engine, until=lambda: any(call["code"] for call in calls(root, "sacct")), seconds=10)
-    assert "disabled" in calls(root, "sacct")[0]["said"]
-
-
-def test_a_partition_that_is_hidden_hides_nothing_of_ours(
-    cluster: PrivateCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("QUEUE_VISIBLE_SECONDS", "ABSENT_SECONDS"):
-        monkeypatch.setattr(attempts, name, 0.5)
-    root = slurm_project(tmp_path, series=1)
-    stand_in(root, seconds=1)
-    requests.run(root, DATA, to=STEP)
-    cluster.run("scontrol", "update", "PartitionName=main", "Hidden=YES")
-    try:
-        with engine_of(root) as engine:
-            drive(engine, until=lambda: engine.ledger.status.queue.rows, seconds=20)
-            drive(engine)
-            check_once(root, engine, STEP)
-    finally:
-        cluster.run("scontrol", "update", "PartitionName=main", "Hidden=NO")
+    asked = calls(root, "sacct")
+    assert "disabled" in asked[0]["said"] and len(asked) <= 2 * slurm_queue.ACCOUNTS_TRIES
 
 
 def killed_with(root: Path, sbatch: Client, bash: str) -> None:

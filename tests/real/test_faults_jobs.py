@@ -80,7 +80,9 @@ def test_a_task_that_still_speaks_has_not_failed_with_its_node(cluster: PrivateC
         daemon.send_signal(signal.SIGSTOP)
         try:
             cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-            to_the_end(engine, root, cluster)
+            cluster.wait_states(names(engine)[0].partition("_")[0], "NODE_FAIL")
+            drive(engine, seconds=60)
+            check_once(root, engine, STEP)
             assert engine.ledger.job(STEP).attempts == [1]
         finally:
             daemon.send_signal(signal.SIGCONT)

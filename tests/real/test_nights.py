@@ -160,6 +160,20 @@ def test_a_refusal_is_said_and_told_and_a_new_request_tries_again(
     assert set(done_attempts(root).values()) == {1}
 
 
+def test_a_retry_with_more_that_slurm_refuses_fails_alone(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    make_cluster(
+        nodes=1, gpus=0, partitions=("main Nodes=ALL Default=YES MaxTime=15",), extra=("EnforcePartLimits=ALL",)
+    )
+    root = slurm_project(tmp_path)
+    run_to_end(root, to="importmovies")
+    requests.run(root, DATA, to=MOTION)
+    with engine_of(root) as engine:
+        engine.ledger.set_task(MOTION, "Position_2", TaskState.WAITING, more={"time": 2})
+        drive(engine)
+        assert letters(engine, MOTION) == "+x+" and not engine.ledger.status.needs
+        assert "for more Slurm refused the job" in engine.ledger.job(MOTION).causes["Position_2"]
+
+
 def test_the_site_is_told_how_a_run_ended(cluster: PrivateCluster, tmp_path: Path, told: Told) -> None:
     root = slurm_project(tmp_path, series=2, conf=site_conf(notify=[str(told.command)]))
     stand_in(root, fail="*:Position_2:fail")
