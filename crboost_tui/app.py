@@ -16,6 +16,7 @@ from textual.app import App, SystemCommand
 from textual.screen import Screen
 from textual.theme import Theme
 
+from core.project.layout import ProjectPaths
 from crboost_tui.picture import Picture
 from crboost_tui.recent import remember
 from crboost_tui.terminal import glyph, is_utf8
@@ -92,6 +93,11 @@ class CrboostApp(App[int]):
         self.call_after_refresh(gc.freeze)
 
     def open_project(self, root: Path) -> None:
+        if not ProjectPaths(root).file.exists():  # RELION has made it
+            from crboost_tui.screens.relion import RelionScreen
+
+            self.push_screen(RelionScreen(root, alone=True))
+            return
         from crboost_tui.screens.monitor import MonitorScreen
 
         self.root = root

@@ -6,10 +6,11 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.engine.events import Event
 from core.engine.states import MEANING, JobState, TaskState
-from core.engine.status import JobStatus, Status
+from core.engine.status import JobStatus, Need, Status
 from core.jobs._task import COHORT
 
 _SHOWN = (TaskState.RUNNING, TaskState.QUEUED, TaskState.DONE, TaskState.FAILED, TaskState.NEEDS_YOU, TaskState.STALE)
@@ -170,7 +171,7 @@ def now(status: Status, row: Row, short: Sequence[str]) -> str:
         if state == TaskState.BLOCKED.value and job.causes.get(row.key):
             return f"{label}: {job.causes[row.key]}"
         if not first_waiting and state == TaskState.QUEUED.value:
-            first_waiting = f"{label} {queue_words(status, job.id)}"
+            first_waiting = brief(queue_words(status, job.id)) or f"{label} {MEANING[TaskState.QUEUED]}"
         if not first_waiting and state in (
             TaskState.STOPPED.value, TaskState.STALE.value, TaskState.EXCLUDED.value
         ):  # fmt: skip
@@ -178,10 +179,69 @@ def now(status: Status, row: Row, short: Sequence[str]) -> str:
     return first_waiting
 
 
-def queue_words(status: Status, job: str) -> str:
-    """What the queue says of the waiting tasks of a job, by the reason that most of them have."""
-    rows = [row for row in status.queue.rows if row["job"] == job and row["phase"] == "pending"]
-    return str(max(rows, key=lambda row: row["tasks"])["words"]) if rows else MEANING[TaskState.QUEUED]
+_PHASES = {TaskState.QUEUED: "pending", TaskState.RUNNING: "running", TaskState.UNKNOWN: "unknown"}
+
+
+def queue_rows(status: Status) -> list[dict[str, Any]]:
+    """What is in the queue: as many tasks of each job as its states say, with what the last look at the queue knew of
+    them. Fields as in :attr:`core.engine.status.QueueStatus.rows`."""
+    found = []
+    for job in status.jobs:
+        counts = job.count()
+        for state, phase in _PHASES.items():
+            if counts[state]:
+                seen = [row for row in status.queue.rows if row["job"] == job.id and row["phase"] == phase]
+                found += _shared(counts[state], seen) or [_unseen(job, state, phase, counts[state])]
+    return found
+
+
+def _shared(tasks: int, seen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``tasks`` among the rows that were seen, the largest first; what came since has the largest one's reason."""
+    found: list[dict[str, Any]] = []
+    left = tasks
+    for row in sorted(seen, key=lambda row: -row["tasks"]):
+        if left:
+            found.append({**row, "tasks": min(left, row["tasks"])})
+            left -= found[-1]["tasks"]
+    if found:
+        found[0]["tasks"] += left
+    return found
+
+
+def _unseen(job: JobStatus, state: TaskState, phase: str, tasks: int) -> dict[str, Any]:
+    """A row of which the queue has not told anything yet."""
+    words = {TaskState.RUNNING: "runs", TaskState.UNKNOWN: MEANING[TaskState.UNKNOWN]}.get(state)
+    words = words or ("just submitted" if job.queue_ids else MEANING[state])
+    return {
+        "job": job.id, "phase": phase, "reason": "", "partition": "", "words": words, "tasks": tasks, "start": 0.0
+    }  # fmt: skip
+
+
+def queue_words(status: Status, job: str = "") -> str:
+    """Why tasks wait in the queue (of a job, or any), by the reason that most of them have; "" where none is known."""
+    waiting = [
+        row
+        for row in queue_rows(status)
+        if row["phase"] == "pending" and (not job or row["job"] == job) and row["words"] != MEANING[TaskState.QUEUED]
+    ]
+    return str(max(waiting, key=lambda row: row["tasks"])["words"]) if waiting else ""
+
+
+def brief(words: str) -> str:
+    """``a GPU in gpu: 3 jobs before it``: a reason for waiting where it is plain that it is one."""
+    return words.removeprefix("waiting for ").removeprefix("waiting ").replace(" in partition ", " in ")
+
+
+def queue_trouble(status: Status) -> str:
+    """That Slurm does not answer, and what it said, while something is in its queue; else ""."""
+    live = any(TaskState(state).live for job in status.jobs for state in job.states)
+    return f"Slurm does not answer: {status.queue.trouble}" if status.queue.trouble and live else ""
+
+
+def need_text(need: Need) -> str:
+    """The sentence, with the fields that it is about where it does not name them."""
+    unnamed = [name for name in need.fields if name not in need.sentence]
+    return f"{need.sentence} ({', '.join(unnamed)})" if unnamed else need.sentence
 
 
 def slurm_text(job: JobStatus, key: str) -> str:

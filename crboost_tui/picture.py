@@ -55,7 +55,14 @@ class Picture:
     rows: tuple[PictureRow, ...]
     numbers: tuple[str, ...]
     needs: tuple[str, ...]
+    waits: tuple[str, ...]
+    """Why the queued tasks of each job wait, "" where that is not known."""
+    trouble: str
+    """Why the queue does not answer, while something is in it."""
     summary: str
+    pace: str
+    waiting: str
+    """What most of the queued tasks wait for."""
     events: tuple[Told, ...]
 
 
@@ -87,8 +94,12 @@ def draw(status: Status, events: tuple[Told, ...] = ()) -> Picture:
         ),
         rows,
         tuple(column.title for column in columns),
-        tuple(need.sentence for need in status.needs),
-        _summary(status),
+        tuple(matrix.need_text(need) for need in status.needs),
+        tuple(matrix.queue_words(status, job.id) for job in status.jobs),
+        status.queue.trouble if matrix.queue_trouble(status) else "",
+        f"{matrix.finished(status)} of {len(status.series)} series finished",
+        _pace(status),
+        matrix.brief(matrix.queue_words(status)),
         events,
     )
 
@@ -108,22 +119,22 @@ def _percent(job: JobStatus, key: str, state: str) -> str:
     return f"{progress:.0%}" if progress is not None and state == TaskState.RUNNING.value else ""
 
 
-def _summary(status: Status) -> str:
-    text = f"{matrix.finished(status)} of {len(status.series)} series finished"
+def _pace(status: Status) -> str:
+    """How fast the run is and when it is done; how it ended where no engine runs."""
     ended = [value for job in status.jobs for value in job.ended if value]
     counts = status.counts()
     left = sum(counts[state] for state in TaskState if not state.settled)
     if status.engine.state != "running":
-        return f"{text}   {status.outcome()}"
+        return status.outcome()
     if not left or not ended:
-        return text
+        return ""
     now = max(status.updated, max(ended))
     begin = max(
         now - PACE_WINDOW_SECONDS, min((value for job in status.jobs for value in job.started if value), default=now)
     )
     recent = sum(1 for value in ended if value >= begin)
     if recent < 3 or now - begin < 5:
-        return text
+        return ""
     pace = recent / (now - begin)
     done_about = time.strftime("%H:%M", time.localtime(now + left / pace))
-    return f"{text}   {pace * 3600:.0f} tasks an hour   all done about {done_about}"
+    return f"{pace * 3600:.0f} tasks an hour   all done about {done_about}"

@@ -23,6 +23,9 @@ _HUES = {
 }
 _QUIET = ("2", "quiet")
 
+RELION_STATES = {"Succeeded": "+", "Running": ">", "Failed": "x", "Aborted": "s", "Scheduled": "."}
+"""RELION's labels as our state characters."""
+
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
 _STATES = {state.value: state for state in TaskState}
 

@@ -8,10 +8,8 @@ from the versions of glibc's symbols that their libraries ask for.
 from __future__ import annotations
 
 import argparse
-import ensurepip
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,6 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 GLIBC = (2, 28)
 MACHINE = "x86_64"
+PIP = "pip==25.3 --hash=sha256:9655943313a94722b7774661c21049070f6bbb0a1516bf02f7c8d5d9201514cd"
+"""What ``install.sh`` installs with: one that runs under all of these Pythons."""
 
 _SYMBOL = re.compile(rb"\bGLIBC_(\d+)\.(\d+)(?:\.\d+)?\0")
 _OLDER_NAMES = ("manylinux2014", "manylinux2010", "manylinux1")
@@ -60,8 +60,6 @@ def make(folder: Path, pythons: Sequence[str]) -> Path:
         _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(REPOSITORY))
         for python in pythons:
             _download(wheels, python, Path(temporary) / f"requirements-{python}.txt")
-        (pip,) = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
-        shutil.copy(pip, wheels)
         check(wheels)
         (root / "install.sh").write_text(install_script(pythons), encoding="utf-8")
         (root / "install.sh").chmod(0o755)
@@ -80,7 +78,8 @@ def _pip(*arguments: str) -> None:
 
 
 def _download(wheels: Path, python: str, file: Path) -> None:
-    file.write_text("\n".join(locked((REPOSITORY / "requirements.lock").read_text(encoding="utf-8"), python)) + "\n")
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    file.write_text("\n".join([*locked(lock, python), PIP, ""]), encoding="utf-8")
     number = python.replace(".", "")
     platforms = [word for name in platform_names() for word in ("--platform", f"{name}_{MACHINE}")]
     target = ("--python-version", python, "--implementation", "cp", "--abi", f"cp{number}", "--abi", "abi3")

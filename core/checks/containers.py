@@ -7,7 +7,9 @@ import pwd
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from core.checks.findings import Finding, failed, ok, warning
@@ -15,6 +17,7 @@ from core.checks.probing import ask
 from core.checks.slurm import is_used
 from core.checks.surroundings import Surroundings, cache_folder, short
 from core.checks.tools import LATE, Trial
+from core.cluster.quoting import words
 from core.errors import listed
 from core.project.layout import ProjectPaths
 
@@ -105,37 +108,48 @@ def subordinate_ids(file: Path) -> Finding:
 
 
 def bind_and_write(around: Surroundings) -> Iterator[Finding]:
-    """A file written from inside the first image that there is, in a folder that it is shown."""
+    """A file written from inside each image that there is, in a folder that it is shown; all at the same time."""
     if not any(map(shutil.which, RUNTIMES)):
         return
-    name = next((name for name, tool in around.site.tools.items() if tool.container and os.path.exists(tool.path)), "")
-    if not name:
+    images: dict[str, list[str]] = {}
+    for name, tool in around.site.tools.items():
+        if tool.container and os.path.exists(tool.path):
+            images.setdefault(tool.path, []).append(name)
+    if not images:
         return
     parents = [cache_folder()]
     if around.root is not None and os.access(ProjectPaths(around.root).state, os.W_OK):
         parents.insert(0, ProjectPaths(around.root).state)
     parents[0].mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="doctor-", dir=parents[0], ignore_cleanup_errors=True) as text:
-        trial = Trial(name, around.site.tools[name], Path(text))
-        written = Path(text) / "written"
-        answer = trial.ask("touch", str(written))
-        if answer.good and written.exists():
-            owner = written.stat().st_uid
-            mine = "" if owner == os.getuid() else f", but it belongs to user {owner}"
-            yield ok("bind", f"a file was written from inside {name} into {short(parents[0])}{mine}")
-        else:
-            why = answer.why if not answer.good else "it said that it wrote, but nothing is there"
-            yield failed("bind", f"{name}: {why}", LATE if answer.late else _bind_advice(answer.text))
+    with (
+        tempfile.TemporaryDirectory(prefix="doctor-", dir=parents[0], ignore_cleanup_errors=True) as text,
+        ThreadPoolExecutor(len(images)) as pool,
+    ):
+        yield from pool.map(partial(_bind, around, Path(text)), images.values())
 
 
-def _bind_advice(text: str) -> str:
+def _bind(around: Surroundings, folder: Path, names: Sequence[str]) -> Finding:
+    """Of one image; ``names``: of the tools that are in it."""
+    tool, told = around.site.tools[names[0]], listed(names, 3)
+    written = folder / names[0]
+    answer = Trial(names[0], tool, folder).ask("touch", str(written))
+    if answer.good and written.exists():
+        owner = written.stat().st_uid
+        mine = "" if owner == os.getuid() else f", but it belongs to user {owner}"
+        return ok("bind", f"a file was written from inside {told} into {short(folder.parent)}{mine}")
+    why = answer.why if not answer.good else "it said that it wrote, but nothing is there"
+    return failed("bind", f"{told}: {why}", LATE if answer.late else _bind_advice(answer.text, tool.path))
+
+
+def _bind_advice(text: str, image: str) -> str:
     if "executable file not found" in text:
         return "The image begins, but has not even the program touch: is it the right one?"
     if re.search(r"namespace|not permitted|Operation not", text):
         return "The kernel does not let the container begin: see the line on namespaces."
     if re.search(r"squash|fuse|mount", text, re.IGNORECASE):
         return "The image cannot be mounted: see the line on FUSE, or use it as a folder (apptainer build --sandbox)."
-    return "Try it by hand: apptainer exec IMAGE true"
+    runtime = next(filter(shutil.which, RUNTIMES))
+    return f"Try it by hand: {words([runtime, 'exec', image, 'true'])}"
 
 
 def _number(path: Path) -> int | None:

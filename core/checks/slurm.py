@@ -18,10 +18,12 @@ from core.checks.findings import Finding, failed, ok, warning
 from core.checks.probing import Answer, ask
 from core.checks.surroundings import Surroundings, cache_folder, short
 from core.cluster.batch import render_tasks
+from core.cluster.quoting import words
 from core.cluster.slurm import NotKnown, Refused, Slurm, environment, slurm_is_there
 from core.cluster.slurm_words import Phase, sentence, state_meaning, waiting_words
 from core.cluster.template import Filled, Template, check, fill, read_template
 from core.dataset.model import Sourced
+from core.engine.tool_table import tool_of
 from core.errors import CrboostError, InputError, listed
 from core.files import replace_text
 from core.jobs._base import Needs
@@ -55,6 +57,19 @@ answer=${0%/*}/answer
 } > "$answer.part"
 mv "$answer.part" "$answer"
 """
+
+RANK = 'echo "rank ${OMPI_COMM_WORLD_RANK-${PMI_RANK-${PMIX_RANK-?}}}"'
+"""What a rank runs in a trial: says its number, where whoever started it told it."""
+
+_ASK_RANKS = f"""\
+ranks=${{0%/*}}/ranks
+{{
+    (crboost_launch {words(["bash", "-c", RANK])})
+    echo "ended $?"
+}} > "$ranks.part" 2>&1 < /dev/null
+mv "$ranks.part" "$ranks"
+"""
+"""After the answer: two ranks, started as the template starts a command with MPI."""
 
 Resources = Mapping[str, Sourced[ResourceValue]]
 
@@ -325,7 +340,8 @@ def template(around: Surroundings) -> Iterator[Finding]:
 
 
 def round_trip(around: Surroundings) -> Iterator[Finding]:
-    """A real job through the site's template, which writes one small file that we then see."""
+    """A real job through the site's template, which writes one small file that we then see; and where the template's
+    launcher starts the ranks of a tool, two ranks by it."""
     if not is_used(around):
         return
     begun = time.monotonic()
@@ -337,8 +353,10 @@ def round_trip(around: Surroundings) -> Iterator[Finding]:
     slurm = Slurm(Path(os.devnull), shlex.split(around.site.qsub.command), SECONDS)
     name = f"crboost-doctor-{secrets.token_hex(4)}"
     number: int | None = None
+    launched = _launched_tools(around)
+    tried = not launched
     try:
-        number = _submit(around, slurm, folder, name)
+        number = _submit(around, slurm, folder, name, 2 if launched else 1)
         answer = folder / "answer"
         look_at = time.monotonic() + LOOK_SECONDS
         while not answer.exists() and time.monotonic() < begun + TRIP_SECONDS:
@@ -349,8 +367,13 @@ def round_trip(around: Surroundings) -> Iterator[Finding]:
                     break
                 look_at = time.monotonic() + LOOK_SECONDS
         if answer.exists():
-            came, number = number, None
-            yield from _came_back(around, answer.read_text(), came, time.monotonic() - begun)
+            text = answer.read_text()
+            yield from _came_back(around, text, number, time.monotonic() - begun)
+            ended = not launched or _seen(folder / "ranks", begun + TRIP_SECONDS)
+            if launched and ended:
+                tried = True
+                yield _two_ranks(around, (folder / "ranks").read_text(errors="replace"), text.partition("\n")[0])
+            number = None if ended else number
         else:
             slurm.seconds = 2.5
             yield _did_not_come(slurm, folder, number, time.monotonic() - begun)
@@ -367,6 +390,39 @@ def round_trip(around: Surroundings) -> Iterator[Finding]:
             with contextlib.suppress(NotKnown):
                 slurm.cancel([str(number)])
         shutil.rmtree(folder, ignore_errors=True)
+    if not tried:
+        found = f"not tried whether the template starts ranks of {listed(launched, 3)}: no answer from a job in time"
+        yield warning("MPI", found, "See the line of the job; then try again.")
+
+
+def _launched_tools(around: Surroundings) -> list[str]:
+    """The tools with programs in ranks that the template's launcher starts, and not the mpirun in their image."""
+    relion = [name for name in around.site.tools if name == "relion" or name.startswith("relion_")]
+    return [name for name in relion if not tool_of(around.site.tools[name]).one_node]
+
+
+def _seen(file: Path, deadline: float) -> bool:
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+        os.listdir(file.parent)
+    return file.exists()
+
+
+def _two_ranks(around: Surroundings, text: str, node: str) -> Finding:
+    """What came of two ranks, ``text``: all that they said, and then the launcher's exit code."""
+    ranks = re.findall(r"rank (\d+|\?)", text)
+    *said, last = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    by = f"by the launcher of {short(_template_path(around))}"
+    if last == "ended 0" and set(ranks) == {"0", "1"}:
+        return ok("MPI", f"two ranks started on {node} {by}")
+    if last == "ended 0":
+        why = f"{len(ranks)} of them began" if len(ranks) != 2 else "they do not know their number"
+        advice = "Should it be mpirun, or srun with --mpi? Both must suit the MPI that the tool is built with."
+        return warning("MPI", f"two ranks were not started on {node} {by}: {why}", advice)
+    why = next((line for line in said if re.search("not found|[Nn]o such file", line)), said[-1] if said else last)
+    why = f"{last.replace('ended', 'ended with code')}: {why[-160:]}"
+    advice = "Load the module that has it in the template, or write the launcher that your nodes have."
+    return failed("MPI", f"two ranks could not be started on {node} {by}: {why}", advice)
 
 
 def _has_failed(slurm: Slurm, number: int) -> bool:
@@ -394,15 +450,15 @@ def _trial_folder(around: Surroundings) -> Path:
     raise AssertionError("unreachable")
 
 
-def _submit(around: Surroundings, slurm: Slurm, folder: Path, name: str) -> int:
+def _submit(around: Surroundings, slurm: Slurm, folder: Path, name: str, ranks: int) -> int:
     script, tasks, submit = folder / "answer.sh", folder / "tasks.sh", folder / "submit.sh"
-    smallest = {"nodes": 1, "tasks": 1, "cpus": 1, "gpus": 0, "memory_gb": 1, "minutes": 5}
+    smallest = {"nodes": 1, "tasks": ranks, "cpus": 1, "gpus": 0, "memory_gb": 1, "minutes": 5}
     instance = Instance(id="doctor", type="doctor", resources=smallest)
     asked = effective(Needs(), around.site, instance, around.project.resources if around.project else None)
     found = read_template(_template_path(around))
     filled = _fill(around, found, asked, tasks)
     check(filled, found)
-    replace_text(script, _ANSWER)
+    replace_text(script, _ANSWER + (_ASK_RANKS if ranks > 1 else ""))
     replace_text(tasks, render_tasks([[script]], filled.launch, "crboost doctor"))
     replace_text(submit, filled.text)
     options = [f"--job-name={name}", f"--chdir={folder}", "--output=log", "--error=log", "--open-mode=append"]

@@ -18,7 +18,7 @@ from typing import Literal
 from core.checks.findings import Check, Finding, failed, ok, warning
 from core.checks.option_help import HELPS, Help, difference
 from core.checks.probing import Answer, ask
-from core.checks.slurm import is_used
+from core.checks.slurm import RANK, is_used
 from core.checks.surroundings import Surroundings, cache_folder, plural, short
 from core.engine.tool_table import tool_of
 from core.errors import CrboostError, listed
@@ -65,7 +65,6 @@ ALIGNERS = {
 }  # fmt: skip
 """What WarpTools calls for each method of ``aligntiltsWarp``: it must be on the PATH beside it."""
 
-_RANK = 'echo "rank ${OMPI_COMM_WORLD_RANK-${PMI_RANK-${PMIX_RANK-?}}}"'
 _NOT_STARTED = (126, 127, 255)
 
 
@@ -124,7 +123,7 @@ def _tool(around: Surroundings, name: str) -> Iterator[Finding]:
         if probe is PROBES["relion"]:
             yield from _catalogue(around, trial, HELPS["relion"], "", begun + SECONDS - 5.0)
         if probe.mpi:
-            yield from _two_ranks(trial)
+            yield from _two_ranks(around, trial)
         if tool.container and _gpus_here():
             seen = trial.ask("nvidia-smi", "-L", gpu=True)
             if seen.good:
@@ -251,17 +250,21 @@ def _methods(around: Surroundings) -> list[str]:
     ]
 
 
-def _two_ranks(trial: Trial) -> Iterator[Finding]:
-    """Two ranks on this host, started as a task's would be."""
+def _two_ranks(around: Surroundings, trial: Trial) -> Iterator[Finding]:
+    """Two ranks on this host, started as a task's would be. Where Slurm's template starts them, the job that is sent
+    through it tries that (:func:`core.checks.slurm.round_trip`)."""
     name = f"{trial.name} MPI"
     if trial.table.tool(trial.name).one_node:
-        answer = trial.ask("bash", "-c", _RANK, ranks=2)
+        answer = trial.ask("bash", "-c", RANK, ranks=2)
         where = "by the mpirun in the image"
+    elif is_used(around):
+        return
     elif shutil.which("mpirun") is None:
-        yield ok(name, "started by the site's launcher, as the template says; not tried: no mpirun on this host")
+        found = "not tried: mpirun, which would start the ranks of its programs here, is not on the PATH"
+        yield warning(name, found, "Install Open MPI, or load its module before crboost.")
         return
     else:
-        answer = ask(["mpirun", "-n", "2", "bash", "-c", _RANK], ASK_SECONDS)
+        answer = ask(["mpirun", "-n", "2", "bash", "-c", RANK], ASK_SECONDS)
         where = "by the mpirun of this host"
     ranks = set(re.findall(r"rank (\d+)", answer.out))
     if ranks == {"0", "1"}:

@@ -244,7 +244,7 @@ watch() { # process group, folders: a file in one of them means that the command
 }
 
 run() { # number, program, title, text that shows that it is alive, folders to watch
-    local number=$1 program=$2 marker=$4 mark now first folder
+    local number=$1 program=$2 marker=$4 mark now first folder launch
     step="command $number of $commands: $program"
     printf -v now '%(%Y-%m-%d %H:%M:%S)T' -1
     mark="[crboost $$.$started.$number]"
@@ -286,7 +286,14 @@ run() { # number, program, title, text that shows that it is alive, folders to w
     elif ((code > 128 && code < 193)); then
         fail "$program was ended by SIG$(kill -l $((code - 128)))." "$code"
     elif ((code == 127)); then
-        fail "$program was not found on $HOSTNAME." "$code"
+        launch=''
+        if [[ $(declare -f "command_$number") == *crboost_launch* ]]; then # its last line, as bash prints it
+            launch=$(declare -f crboost_launch)
+            launch=${launch%$'\n}'*}
+            launch=${launch##*$'\n'}
+            launch=", or what starts its ranks (${launch#"${launch%%[! ]*}"}),"
+        fi
+        fail "$program$launch was not found on $HOSTNAME." "$code"
     elif ((code == 126)); then
         fail "$program cannot be executed on $HOSTNAME." "$code"
     elif ((code)); then

@@ -148,16 +148,19 @@ class Slurm:
             return []
         raise NotKnown(f"squeue did not answer: {sentence(done.stderr)}")
 
-    def pending(self, partitions: Iterable[str]) -> list[tuple[str, int, int]]:
-        """Every waiting job of some partitions: partition, priority, array. One row for an array, however large."""
+    def pending(self, partitions: Iterable[str]) -> list[tuple[str, int, int, int]]:
+        """Every waiting job of some partitions: partition, priority, array, and how many of its tasks wait."""
         wanted = ",".join(sorted(partitions))
-        text = self._answer(["squeue", "-h", "-t", "PENDING", "-p", wanted, "-o", SEPARATOR.join(("%P", "%Q", "%F"))])
+        text = self._answer(
+            ["squeue", "-h", "-t", "PENDING", "-p", wanted, "-o", SEPARATOR.join(("%P", "%Q", "%F", "%K"))]
+        )
         found = []
         for line in text.splitlines():
             parts = line.split(SEPARATOR)
-            if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit():
+            if len(parts) != 4 or not parts[1].isdigit() or not parts[2].isdigit():
                 raise NotKnown(f"squeue printed what nobody understands: {line[:80]!r}")
-            found.append((parts[0], int(parts[1]), int(parts[2])))
+            tasks = 1 if parts[3] == "N/A" else len(parse_indices(parts[3]))
+            found.append((parts[0], int(parts[1]), int(parts[2]), tasks))
         return found
 
     def cancel(self, jobs: Sequence[str]) -> None:

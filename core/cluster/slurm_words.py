@@ -135,6 +135,21 @@ REASONS: dict[str, ReasonMeaning] = {
     "RaisedSignal": ReasonMeaning("was ended by a signal"),
 }
 
+REASON_TEXTS: tuple[tuple[str, ReasonMeaning], ...] = (
+    ("account not permitted to use this partition", REASONS["AccountNotAllowed"]),
+    ("QOS not permitted to use this partition", REASONS["QOSNotAllowed"]),
+    (
+        "group not permitted to use this partition",
+        ReasonMeaning("your group may not use partition {partition}", True, ("partition", "account")),
+    ),
+    (
+        "Nodes required for job are DOWN, DRAINED or reserved",
+        ReasonMeaning("the nodes that it needs are down, drained, or kept for jobs before it{ahead}"),
+    ),
+    ("MaxMemPerLimit", ReasonMeaning("asks for more memory than one job may have", True, ("memory_gb",))),
+)
+"""Reasons that Slurm tells in sentences, by what stands in them."""
+
 _LIMITS = re.compile(r"(Assoc|QOS)(Max|Grp|Min)(\w*)")
 _LIMIT_OF: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Submit", "jobs in the queue", ()),
@@ -156,8 +171,11 @@ _LIMIT_OF: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 @cache
 def reason_meaning(reason: str) -> ReasonMeaning:
     """The meaning of a reason for waiting as ``squeue`` prints it."""
-    bare = reason.strip().strip("()")
-    found = REASONS.get(bare) or REASONS.get(bare.split(",")[0].split(":")[0].split("(")[0].strip())
+    bare = reason.strip()
+    if bare.startswith("(") and bare.endswith(")"):
+        bare = bare[1:-1]
+    found = REASONS.get(bare) or next((meaning for text, meaning in REASON_TEXTS if text in bare), None)
+    found = found or REASONS.get(bare.split(",")[0].split(":")[0].split("(")[0].strip())
     if found is not None:
         return found
     match = _LIMITS.match(bare)

@@ -72,6 +72,9 @@ _SHORT = {
     "t": "time",
 }
 
+_MEASURES = {"memory_gb": ("Memory per node", "16G"), "minutes": ("Time limit", "1:30:00")}
+"""Fields whose values have a unit, with the words for them and what Slurm takes for one."""
+
 _OVERRIDDEN = frozenset(("job-name", "output", "error", "array", "chdir", "requeue", "signal", "open-mode"))
 """Options that every submission sets itself: a word in one of them asks for nothing."""
 
@@ -227,8 +230,9 @@ def check(filled: Filled, template: Template) -> None:
 
 
 def relion_variables(qsub: Qsub, site_resources: Mapping[str, Any]) -> dict[str, str]:
-    """The environment in which RELION offers the same template and the same fields; the site's ``resources`` are their
-    defaults."""
+    """The environment in which RELION offers the template that ``qsub`` names and the same fields; the site's
+    ``resources`` are their defaults, in the form in which RELION, which puts them in as they are, gets what
+    :func:`fill` puts in."""
     defaults: dict[str, Sourced[ResourceValue]] = {
         name: Sourced(value, "site") for name, value in site_resources.items()
     }
@@ -239,25 +243,32 @@ def relion_variables(qsub: Qsub, site_resources: Mapping[str, Any]) -> dict[str,
         "RELION_QSUB_TEMPLATE": qsub.template,
         "RELION_QSUB_EXTRA_COUNT": str(max(qsub.extra, default=0)),
     }
+    units = _units(qsub)
     for number, extra in sorted(qsub.extra.items()):
-        found[f"RELION_QSUB_EXTRA{number}"] = extra.label or extra.field.replace("_", " ").capitalize()
-        found[f"RELION_QSUB_EXTRA{number}_DEFAULT"] = _text(defaults, extra.field)
+        name, _ = _MEASURES.get(extra.field, (extra.field.replace("_", " ").capitalize(), ""))
+        found[f"RELION_QSUB_EXTRA{number}"] = extra.label or name
+        found[f"RELION_QSUB_EXTRA{number}_DEFAULT"] = _text(defaults, extra.field, units[number])
         if extra.field in Resources.model_fields:
-            found[f"RELION_QSUB_EXTRA{number}_HELP"] = Resources.model_fields[extra.field].description or ""
+            found[f"RELION_QSUB_EXTRA{number}_HELP"] = _help(extra.field, units[number])
     return found
 
 
 def relion_queue_options(qsub: Qsub, resources: Mapping[str, Sourced[ResourceValue]]) -> dict[str, str]:
-    """The queue's options of a ``job.star``; none where the site has no template of its own."""
+    """The queue's options of a ``job.star``, for RELION to put into the template as they are; none where the site has
+    no template of its own."""
     if not qsub.template:
         return {}
+    units = _units(qsub)
     return {
         "do_queue": "Yes",
         "qsub": qsub.command,
         "qsubscript": qsub.template,
         "queuename": _text(resources, "partition"),
         "min_dedicated": str(_number(resources, "tasks") * _number(resources, "cpus")),
-        **{f"qsub_extra{number}": _text(resources, extra.field) for number, extra in sorted(qsub.extra.items())},
+        **{
+            f"qsub_extra{number}": _text(resources, extra.field, units[number])
+            for number, extra in sorted(qsub.extra.items())
+        },
     }
 
 
@@ -344,13 +355,7 @@ class _Words:
                 "(1 to 10), or take it out of the template.",
                 start + match.start(),
             )
-        after = match.string[match.end() :]
-        value = _value_of(self._resources, field)
-        if isinstance(value, int) and field == "memory_gb" and after[:1] in ("G", "g", "M", "m"):
-            return str(value if after[0] in "Gg" else value * 1024)
-        if isinstance(value, int) and field == "minutes" and after.startswith(":00"):
-            return str(-(-value // 60) if after.startswith(":00:00") else value)
-        return _slurm_text(field, value)
+        return _text(self._resources, field, _unit(field, match.string[match.end() :]))
 
     def _field(self, word: str) -> str | None:
         number = word.removeprefix("extra")
@@ -364,6 +369,49 @@ class _Words:
 
     def _error(self, sentence: str, at: int) -> InputError:
         return InputError(sentence, self._template.path, self._template.text.count("\n", 0, at) + 1)
+
+
+def _units(qsub: Qsub) -> dict[int, str]:
+    """The unit in which RELION has to give each ``XXXextraNXXX``; "" for as Slurm writes it. A template that cannot be
+    read takes everything so: RELION cannot read it either."""
+    try:
+        text = Path(qsub.template).read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    except OSError:
+        text = ""
+    return {number: _unit(extra.field, _after(text, number, extra.field)) for number, extra in qsub.extra.items()}
+
+
+def _after(text: str, number: int, field: str) -> str:
+    """What follows ``XXXextraNXXX`` in a template. RELION knows one value for all its places: the option that is for
+    the field decides, then any ``#SBATCH`` line, then a command."""
+    places: list[tuple[int, str]] = []
+    for line in _lines(text):
+        sbatch = line.kind == "sbatch"
+        for piece in _pieces(line.text.removeprefix("#SBATCH")) if sbatch else [line.text]:
+            _, word, after = piece.partition(f"XXXextra{number}XXX")
+            if word and sbatch:
+                places.append((0 if _option_name(piece) in _OPTIONS.get(field, ()) else 1, after))
+            elif word:
+                places.append((2 if line.kind == "code" else 3, after))
+    return min(places, key=lambda place: place[0], default=(0, ""))[1]
+
+
+def _unit(field: str, after: str) -> str:
+    """The unit that a template itself gives a field with what follows the word; "" where the value brings its own."""
+    if field == "memory_gb":
+        return {"G": "GB", "M": "MB"}.get(after[:1].upper(), "")
+    if field == "minutes" and after.startswith(":00"):
+        return "hours" if after.startswith(":00:00") else "minutes"
+    return ""
+
+
+def _help(field: str, unit: str) -> str:
+    """What RELION's user should enter for a field."""
+    if field not in _MEASURES:
+        description = (Resources.model_fields[field].description or "").replace("``", "")
+        return description.partition(";")[0].rstrip(".") + "."
+    name, example = _MEASURES[field]
+    return f"{name} in {unit}, a whole number." if unit else f"{name} as Slurm takes it, e.g. {example}."
 
 
 def _shell(path: Path, first: str) -> Shell:
@@ -583,14 +631,17 @@ def _number(resources: Mapping[str, Sourced[ResourceValue]], field: str) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _text(resources: Mapping[str, Sourced[ResourceValue]], field: str) -> str:
-    return _slurm_text(field, _value_of(resources, field))
+def _text(resources: Mapping[str, Sourced[ResourceValue]], field: str, unit: str = "") -> str:
+    return _slurm_text(field, _value_of(resources, field), unit)
 
 
-def _slurm_text(field: str, value: ResourceValue | None) -> str:
-    """A value as Slurm takes it: ``16G``, ``1:30:00``, ``2-02:00:00``; "" for none."""
+def _slurm_text(field: str, value: ResourceValue | None, unit: str = "") -> str:
+    """A value as Slurm takes it: ``16G``, ``1:30:00``, ``2-02:00:00``; "" for none. Only the number in ``unit``, where
+    one is given."""
     if value is None:
         return ""
+    if unit and isinstance(value, int):
+        return str({"MB": value * 1024, "hours": -(-value // 60)}.get(unit, value))
     if field == "memory_gb":
         return f"{value}G"
     if field == "minutes" and isinstance(value, int):

@@ -81,6 +81,8 @@ class Live:
     fenced: bool = False
     """Whether it was withdrawn before it began, while the others of its pack go on."""
     limit_seconds: float = 0.0
+    asked: str = ""
+    """A digest of the resources that it was submitted with."""
 
     @property
     def in_slurm(self) -> bool:
@@ -171,20 +173,24 @@ class Attempts:
         *,
         at_once: int,
         limit: int,
+        asked: str,
     ) -> list[Live]:
         """Hand a script to Slurm whose index ``i`` runs ``members[i]``. What became of it comes with :meth:`placed`.
 
-        ``at_once``: the throttle that it has (0: none), ``limit`` the one of its whole job."""
+        ``at_once``: the throttle that it has (0: none), ``limit`` the one of its whole job. ``asked``: a digest of the
+        resources that it asks for."""
         assert self.slurm is not None
+        cluster = "" if self.slurm.facts is None else self.slurm.facts.cluster
         flat = [(index, prepared) for index, pack in enumerate(members) for prepared in pack]
-        self._intent(token, [prepared for _, prepared in flat], slurm=True, indices=[index for index, _ in flat])
+        where = {"slurm": True, "cluster": cluster, "indices": [index for index, _ in flat], "asked": asked}
+        self._intent(token, [prepared for _, prepared in flat], **where)
         found = []
         for index, prepared in flat:
             paths = prepared.paths
-            live = Live(prepared.instance, paths.key, paths.number, paths, token, index=index)
+            live = Live(prepared.instance, paths.key, paths.number, paths, token, index=index, asked=asked)
             self._take(live)
             found.append(live)
-        made = Submitted(token, flat[0][1].instance, at_once=at_once, limit=limit)
+        made = Submitted(token, flat[0][1].instance, at_once=at_once, limit=limit, cluster=cluster)
         self.slurm.submit(made, options, script, self.paths.root, range(len(members)))
         return found
 
@@ -193,7 +199,12 @@ class Attempts:
         if self.slurm is None:
             return []
         found = []
-        for answer in self.slurm.step():
+        answers = self.slurm.step()
+        for made in self.slurm.renamed:
+            with contextlib.suppress(CrboostError):
+                self.journal.submitted(made.token, array=made.array, name=made.shown_as)
+        self.slurm.renamed.clear()
+        for answer in answers:
             members = tuple(live for live in self.live.values() if live.token == answer.token)
             if not members:
                 continue
@@ -252,8 +263,17 @@ class Attempts:
             )
         position = submission.attempts.index((live.instance, live.key, live.number))
         live.index = int(submission.intent["indices"][position])
-        array = None if submission.fields is None else int(submission.fields["array"])
-        self.slurm.adopt(live.token, live.instance, live.index, array)
+        noted = submission.fields or {}
+        array = int(noted["array"]) if "array" in noted else None
+        live.asked = str(submission.intent.get("asked", ""))
+        self.slurm.adopt(
+            live.token,
+            live.instance,
+            live.index,
+            array,
+            shown_as=str(noted.get("name", "")),
+            cluster=str(submission.intent.get("cluster", "")),
+        )
         self._take(live)
 
     def unsettled(self) -> dict[AttemptId, Submission]:

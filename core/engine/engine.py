@@ -297,9 +297,10 @@ class Engine:
             self._replan(read_sources(self.root, self.data, self._planned_version()))
         for instance, key in again:
             self._cancel_downstream(instance, key, "its input is made again")
-        for (_, why), waiting in self.attempts.in_vain().items():
-            for live in waiting if why.fields else ():
-                self.attempts.cancel(live.instance, live.key, "its resources may have been corrected")
+        for live in list(self.attempts.live.values()):
+            waits = live.in_slurm and not live.running and live.instance in self.plan.jobs
+            if waits and live.asked not in ("", self.submitting.asked(live.instance)):
+                self.attempts.cancel(live.instance, live.key, "it asks for other resources now")
         if again and self.bad_nodes.forgive():
             self.ledger.set_queue(nodes=[])
         self.ledger.set_engine(request=new[-1].number)
@@ -653,7 +654,7 @@ class Engine:
         if queue is None:
             return
         if queue.changed:
-            gpus = {job: "gres" in self.submitting.effective(job) for job in self.plan.jobs}
+            gpus = {job: self.submitting.asks_for_gpu(job) for job in self.plan.jobs}
             self.ledger.set_queue(asked=round(queue.asked_clock, 1), trouble=queue.trouble, rows=queue.rows(gpus))
         elif queue.trouble != self.ledger.status.queue.trouble:
             self.ledger.set_queue(trouble=queue.trouble)
@@ -791,6 +792,11 @@ class Engine:
             for decision in self.plan.binding.decisions.values()
             if decision.state == "ask"
         ]
+        other = None if self.attempts.slurm is None else self.attempts.slurm.elsewhere()
+        if other is not None:
+            there, here = other
+            sentence = f"Tasks are in the queue of cluster {there}, but this host speaks to {here}: run crboost there."
+            needs.append(Need("waits", "", sentence))
         for (instance, why), waiting in self.attempts.in_vain().items():
             sentence = f"{instance}: {len(waiting)} tasks wait in Slurm's queue in vain: {why.words}."
             if why.fields:

@@ -20,6 +20,8 @@ from core.cluster.slurm_words import Phase, ReasonMeaning, reason_meaning, state
 from core.cluster.submit_limits import throttles
 
 HURRY_SECONDS = 1.0
+HURRY_MOST_SECONDS = 10.0
+"""However unclear something is, looks that show nothing new come ever less often."""
 SOON_SECONDS = 5.0
 QUIET_SECONDS = 60.0
 AHEAD_SECONDS = 120.0
@@ -40,7 +42,8 @@ REMEMBERS_SECONDS = 300.0
 class Submitted:
     """One ``sbatch``. ``array`` is its number, None while that is not known; ``at_once`` is the throttle that it has
     (0: none), ``limit`` the one of its whole job. A look at the queue that began after ``since`` shows it; ``missing``:
-    when such a look did not. ``live``: the indices that have not ended."""
+    when such a look did not. ``live``: the indices that have not ended. ``shown_as``: its name in the queue, by default
+    the token; ``new`` until the queue has shown it. ``cluster``: where it was submitted, "" where that is not known."""
 
     token: str
     instance: str
@@ -51,13 +54,20 @@ class Submitted:
     said: str = ""
     since: float = field(default_factory=time.monotonic)
     live: set[int] = field(default_factory=set)
+    shown_as: str = ""
+    new: bool = False
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        self.shown_as = self.shown_as or self.token
 
 
 @dataclass(slots=True)
 class Inquiry:
-    """A job that accounting is asked about. ``token`` is its name; ``tries``: how often it was asked."""
+    """A job that accounting is asked about. ``name`` is what Slurm calls it; ``tries``: how often it was asked."""
 
     token: str
+    name: str
     tries: int = 0
 
 
@@ -112,6 +122,9 @@ class SlurmQueue:
         self._accounts_due = 0.0
         self._settle_until = 0.0
         self._cancelled: dict[str, float] = {}
+        self._pause = HURRY_SECONDS
+        self.renamed: list[Submitted] = []
+        """Submissions to which the site gave another name, for the journal."""
 
     # submitting
 
@@ -128,9 +141,11 @@ class SlurmQueue:
         future = self._start(lambda: self.slurm.submit(options, script, folder))
         self._sbatch = (made.token, future)
 
-    def adopt(self, token: str, instance: str, index: int, array: int | None) -> None:
+    def adopt(
+        self, token: str, instance: str, index: int, array: int | None, *, shown_as: str = "", cluster: str = ""
+    ) -> None:
         """Take up a task of a submission that is not followed yet; without a number it is searched for in the queue."""
-        made = self.submissions.setdefault(token, Submitted(token, instance, array))
+        made = self.submissions.setdefault(token, Submitted(token, instance, array, shown_as=shown_as, cluster=cluster))
         made.live.add(index)
         self.hurry()
 
@@ -154,11 +169,12 @@ class SlurmQueue:
         if made is None:
             return
         made.live.discard(index)
+        self._pause = HURRY_SECONDS
         self._settle_until = time.monotonic() + SETTLE_SECONDS
         if made.array is not None:
             job = f"{made.array}_{index}"
             if self._accounts.pop(job, None) is None:
-                self._inquire(job, token)
+                self._inquire(job, made)
         if made.limit:
             self._spread(made.instance, made.limit)
         if not made.live:
@@ -179,7 +195,7 @@ class SlurmQueue:
         if made is None or made.array is None or self.snapshot is None:
             return None
         found = self.snapshot.row((made.array, index))
-        return found if found is not None and found.name == token else None
+        return found if found is not None and found.name == made.shown_as else None
 
     def in_vain(self, token: str, index: int) -> ReasonMeaning | None:
         """Why a task waits for what will not come by itself."""
@@ -194,17 +210,28 @@ class SlurmQueue:
         made = self.submissions.get(token)
         if made is None or made.array is None or self.snapshot is None:
             return False
-        return self.snapshot.names.get(made.array) == token
+        return self.snapshot.names.get(made.array) == made.shown_as
 
     def phase(self, token: str, index: int) -> Phase | None:
         """Where a task stands; None where the queue was asked after it was submitted and does not show it."""
         made = self.submissions.get(token)
         if made is None:
             return None
-        if made.array is None or self.snapshot is None or self.asked < made.since:
+        if made.array is None or self.snapshot is None or self.asked < made.since or self._elsewhere(made):
             return Phase.UNKNOWN
         row = self.row(token, index)
         return None if row is None else row.phase
+
+    def _elsewhere(self, made: Submitted) -> bool:
+        """Whether it is in the queue of another cluster than the one that answers here, as far as that is known."""
+        return bool(made.cluster) and (self.facts is None or self.facts.cluster != made.cluster)
+
+    def elsewhere(self) -> tuple[str, str] | None:
+        """The cluster that has tasks of ours, and the one that this host speaks to, where they differ."""
+        for made in self.submissions.values():
+            if self.facts is not None and self._elsewhere(made):
+                return made.cluster, self.facts.cluster
+        return None
 
     def account(self, token: str, index: int) -> Account | None:
         """What accounting says of a task that the queue no longer shows. None while it is being asked, and where there
@@ -214,13 +241,13 @@ class SlurmQueue:
             return None
         job = f"{made.array}_{index}"
         if self.accounting and job not in self._accounts and job not in self._inquiries:
-            self._inquire(job, token)
+            self._inquire(job, made)
             self._accounts_due = min(self._accounts_due, time.monotonic() + HURRY_SECONDS)
         return self._accounts.get(job)
 
-    def _inquire(self, job: str, token: str) -> None:
+    def _inquire(self, job: str, made: Submitted) -> None:
         if self.facts is None or self.facts.accounting:
-            self._inquiries.setdefault(job, Inquiry(token))
+            self._inquiries.setdefault(job, Inquiry(made.token, made.shown_as))
 
     def settle_accounts(self) -> bool:
         """Nothing else is left to do: have accounting asked soon for what it still owes. Whether to wait for that."""
@@ -243,6 +270,13 @@ class SlurmQueue:
     def silent(self) -> bool:
         """Whether Slurm has not answered for a while."""
         return self._failing_since is not None and time.monotonic() - self._failing_since > UNANSWERED_SECONDS
+
+    def want_facts(self) -> None:
+        """Have Slurm asked what it is like, before anything is submitted."""
+        if self.facts is None and self._facts_due <= time.monotonic():
+            self._facts_due = time.monotonic() + SOON_SECONDS
+            self._chores.append(self._ask_facts)
+            self._wake()
 
     def hurry(self) -> None:
         """Something is unclear: look at the queue as soon as is decent."""
@@ -289,6 +323,7 @@ class SlurmQueue:
         else:
             if made is not None:
                 made.array = array
+                made.new = True
                 made.since = time.monotonic()
                 self._answers.append(Answer(token, array))
             self._soon()
@@ -317,7 +352,9 @@ class SlurmQueue:
         self._interval = min(self._interval * 2, QUIET_SECONDS) if same else SOON_SECONDS
         if self.facts is not None and not self.facts.accounting:
             self._interval = min(self._interval, max(self.facts.min_job_age_seconds / 3.0, HURRY_SECONDS))
-        self._due, self._earliest = now + self._interval, max(now, asked + HURRY_SECONDS)
+        self._pause = min(self._pause * 1.5, HURRY_MOST_SECONDS) if same else HURRY_SECONDS
+        self._due, self._earliest = now + self._interval, max(now, asked + self._pause)
+        self._note_names(found)
         self._search(found, asked)
         self._ask_ahead(found, now)
 
@@ -325,10 +362,24 @@ class SlurmQueue:
         arrays = {one.array for one in self.submissions.values()}
         return {job: row.state for job, row in queue.rows.items() if job[0] in arrays}
 
+    def _note_names(self, queue: Queue) -> None:
+        """A site may give jobs names of its own: what the first look shows under the number that ``sbatch`` gave is
+        ours, whatever it is called. Later another name means another job: numbers begin again."""
+        for made in self.submissions.values():
+            if made.new and made.array is not None and (name := queue.names.get(made.array)) is not None:
+                made.new = False
+                if name != made.shown_as:
+                    made.shown_as = name
+                    self.renamed.append(made)
+
     def _search(self, queue: Queue, asked: float) -> None:
         """Submissions whose fate is not known: found by their name, or missing twice, ten seconds apart."""
         for made in list(self.submissions.values()):
-            if made.array is not None or (self._sbatch is not None and self._sbatch[0] == made.token):
+            if (
+                made.array is not None
+                or self._elsewhere(made)
+                or (self._sbatch is not None and self._sbatch[0] == made.token)
+            ):
                 continue
             made.array = queue.named(made.token)
             if made.array is not None:
@@ -390,12 +441,21 @@ class SlurmQueue:
             then()
 
     def _ask_facts(self) -> Then:
-        facts = self.slurm.facts()
+        try:
+            facts = self.slurm.facts()
+        except NotKnown as error:
+            return partial(self._without_facts, str(error))
 
         def then() -> None:
             self.facts = facts
 
         return then
+
+    def _without_facts(self, sentence: str) -> None:
+        if self.facts is None:  # nothing is submitted before they are known
+            self._failed(sentence)
+            self._facts_due = time.monotonic() + SOON_SECONDS
+            self.hurry()
 
     def _ask_ahead(self, queue: Queue, now: float) -> None:
         """Every two minutes while something of ours waits: how many jobs stand before it."""
@@ -430,7 +490,7 @@ class SlurmQueue:
                     continue  # answered meanwhile
                 inquiry.tries += 1
                 account = found.get(job)
-                mine = account is not None and account.name == inquiry.token
+                mine = account is not None and account.name == inquiry.name
                 if account is None or not mine or state_meaning(account.state).phase != Phase.ENDED:
                     if inquiry.tries < ACCOUNTS_TRIES:
                         continue
@@ -513,14 +573,14 @@ class SlurmQueue:
         return future
 
 
-def ahead_of(pending: Sequence[tuple[str, int, int]], ours: set[int]) -> dict[int, int]:
+def ahead_of(pending: Sequence[tuple[str, int, int, int]], ours: set[int]) -> dict[int, int]:
     """How many jobs of others stand before each array of ours, in the same partition and by priority."""
     found: dict[int, int] = {}
-    for partition, priority, array in pending:
+    for partition, priority, array, _ in pending:
         if array in ours:
             found[array] = sum(
-                1
-                for name, higher, other in pending
+                tasks
+                for name, higher, other, tasks in pending
                 if name == partition and other not in ours and (higher, -other) > (priority, -array)
             )
     return found

@@ -25,6 +25,7 @@ from core.cluster.submit_limits import Budget, SubmitLimit
 from core.cluster.template import Filled, Template, check, fill, read_template
 from core.dataset.model import Sourced
 from core.engine.attempts import Placed, Prepared, array_token
+from core.engine.binding import digest
 from core.engine.lease import LeaseLost
 from core.engine.local_slots import local_slots
 from core.engine.rendering import TaskResources, script_of, task_resources
@@ -254,6 +255,9 @@ class Submitting:
         self._again = time.monotonic() + wait if wait else math.inf
         if not candidates or slurm.submitting or slurm.trouble or self.makes_room or self._budget.wait_seconds():
             return
+        if slurm.facts is None:  # whose cluster it is must be noted with what is submitted
+            slurm.want_facts()
+            return
         kinds: dict[Kind, list[Address]] = {}
         positions = engine.ledger.status.positions
         for address in sorted(candidates, key=lambda a: (round(self.ready[a], 1), positions.get(a[1], -1))):
@@ -267,7 +271,8 @@ class Submitting:
             packed = self._series_per_task(kind.instance)
             room = self._limit.room(slurm.queued, math.ceil(wanted / packed))
             most = min(room, self._largest) * packed
-            if most and self._submit_array(kind, addresses[:most], throttle, at_once, packed):
+            chosen = sorted(addresses[:most], key=lambda address: positions.get(address[1], -1))
+            if chosen and self._submit_array(kind, chosen, throttle, at_once, packed):
                 return
 
     def _submit_array(self, kind: Kind, addresses: Sequence[Address], throttle: int, limit: int, packed: int) -> bool:
@@ -289,7 +294,13 @@ class Submitting:
             script, options = self._write_submission(kind, folder, token, packs, throttle)
             engine.lease.check()
             made = engine.attempts.submit_array(
-                token, packs, options, script, at_once=min(throttle, len(packs)) if throttle else 0, limit=limit
+                token,
+                packs,
+                options,
+                script,
+                at_once=min(throttle, len(packs)) if throttle else 0,
+                limit=limit,
+                asked=self.asked(kind.instance),
             )
         except LeaseLost:
             raise
@@ -339,7 +350,7 @@ class Submitting:
         nodes = (kind.avoid | set(engine.bad_nodes.excluded)) - self._refused_nodes
         if nodes:
             options.append(f"--exclude={','.join(sorted(nodes))}")
-        return script, [*options, *filled.options, *engine.sources.site.slurm.options]
+        return script, [*engine.sources.site.slurm.options, *filled.options, *options]  # the last one wins
 
     def template(self) -> Template:
         """The lab's own, or the one that is shipped."""
@@ -372,6 +383,13 @@ class Submitting:
     def effective(self, instance: str) -> dict[str, Sourced[ResourceValue]]:
         bound = self.engine.plan.jobs[instance].bound
         return task_resources(self.engine.sources.site, self.engine.sources.project, bound)
+
+    def asks_for_gpu(self, instance: str) -> bool:
+        return self._number(instance, "gpus") > 0
+
+    def asked(self, instance: str) -> str:
+        """A digest of what the tasks of a job ask for: what waits in the queue with another one is submitted again."""
+        return digest({name: str(value.value) for name, value in self.effective(instance).items()})
 
     def _number(self, instance: str, name: str) -> int:
         value = self.effective(instance).get(name)

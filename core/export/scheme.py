@@ -2,8 +2,9 @@
 
 Beside RELION's own files (``scheme.star``, ``<job>/job.star``) it has ``tasks/``: one script for each task, the same
 that the engine would run; and ``<job>.sh``, which RELION calls and which runs them: in the queue as an array with a
-task for each index, elsewhere one after another. Their command lines are complete, so the folder of a job must be known
-before RELION gives it its number: it is ``jobs/<job>``, a link that is set when the job begins.
+task for each index, elsewhere one after another; then the job's table, where it has one. Their command lines are
+complete, so the folder of a job must be known before RELION gives it its number: it is ``jobs/<job>``, a link that is
+set when the job begins.
 
 RELION waits for a job's marker, whatever becomes of it in the queue: a task that is killed without a word (a node that
 fails) leaves it waiting, as with RELION's own jobs.
@@ -15,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from core.relion.job_star import EXTERNAL, external_options, job_star
 from core.tools.command import Command
 from core.tools.slurm_in_container import find_slurm
 from core.tools.table import ToolTable
-from core.tools.wrapper import wrap
+from core.tools.wrapper import prelude, readable_prelude, wrap
 
 TASKS, JOBS, START, QSUB_FILE, EXIT = "tasks", "jobs", "start.sh", "qsub.sh", "EXIT"
 _TAKEN = (TASKS, JOBS, "start", "qsub", EXIT)
@@ -54,6 +55,7 @@ XXXcommandXXX
 """
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_LINE = 100
 
 _JOB = r"""
 if [[ ${1-} != --o || -z ${2-} ]]; then
@@ -91,19 +93,26 @@ run() { # key of a task
 finish() { # each task writes its own file before it counts all of them, so whichever is the last one sees that it is
     local all=("$ended"/*) marker=FAILURE
     ((${#all[@]} == ${#keys[@]})) || return 0
+    mkdir -- "$ended.counted" 2> /dev/null || return 0 # two may see it
     if [[ -e $job/RELION_JOB_ABORT_NOW ]]; then
         marker=ABORTED
-    elif cat -- "${all[@]}" | grep -qx 'done'; then
+    elif cat -- "${all[@]}" | grep -qx 'done' && tables; then
         marker=SUCCESS
         outputs
     fi
     : > "$job/RELION_JOB_EXIT_$marker"
 }
 
+tables() { # the table of the tilt series that are done, where the job has one
+    [[ -n $tables ]] || return 0
+    run "$tables"
+    grep -q '^{"state":"done"' "$job/tasks/$tables/1.state"
+}
+
 outputs() { # what RELION offers to later jobs; paths in it as RELION numbers them
     [[ -n $output && -s $job/$output ]] || return 0
     local table
-    for table in "$job"/*.star "$job"/tilt_series/*.star; do
+    for table in "$job"/{,tables/,tilt_series/,series/*/,series/*/tilt_series/}*.star; do
         if [[ -f $table ]] && grep -q -F "$scheme/jobs/$name/" "$table"; then
             sed "s|$scheme/jobs/$name/|$job/|g" "$table" > "$table.new" && mv -f -- "$table.new" "$table"
         fi
@@ -171,15 +180,17 @@ def _write(export: Export, name: str, new: Path) -> bool:
     for job in export.jobs:
         found = _queue(job, site, queue, name) if queue else _Queue({}, "", 0)
         (new / TASKS / job.id).mkdir()
-        for task in job.tasks:
+        for task in (*job.tasks, *([job.tables] if job.tables else [])):
             _script(new / TASKS / job.id / f"{task.key}.sh", task.text)
         _script(new / f"{job.id}.sh", _job_script(job, export, name, found))
         before = [producer for producer in job.producers if producer in names][:MOST_PARAMETERS]
+        above = _table_above(job, {one.id: one for one in export.jobs})
         options = {
+            "in_mic": f"Schemes/{name}/{above[0]}/{above[1]}" if above else "",
             "fn_exe": f"Schemes/{name}/{job.id}.sh",
             "nr_threads": str(TaskResources.of(job.resources).cpus),
             **{f"param{number}_label": producer for number, producer in enumerate(before, 1)},
-            # relion_schemer puts the folder of that job here
+            # relion_schemer puts the folder of that job here, and in in_mic
             **{f"param{number}_value": f"Schemes/{name}/{producer}/" for number, producer in enumerate(before, 1)},
             **found.options,
         }
@@ -190,6 +201,16 @@ def _write(export: Export, name: str, new: Path) -> bool:
     if start:
         _script(new / START, start)
     return bool(start)
+
+
+def _table_above(job: Job, jobs: Mapping[str, Job]) -> tuple[str, str] | None:
+    """The nearest job before this one that offers a STAR file to RELION, and the file: RELION waits for an input that
+    is not there."""
+    before = [jobs[name] for name in job.producers if name in jobs]
+    for one in before:
+        if one.output:
+            return one.id, one.output[0]
+    return next((found for one in before if (found := _table_above(one, jobs))), None)
 
 
 def _script(path: Path, text: str) -> None:
@@ -240,6 +261,7 @@ def _job_script(job: Job, export: Export, name: str, queue: _Queue) -> str:
         variable("name", job.id),
         variable("output", output),
         variable("node", node),
+        variable("tables", job.tables.key if job.tables else ""),
         f"width={queue.width}",
         "keys=(",
         *(f"    {quote(task.key)}" for task in job.tasks),
@@ -297,6 +319,20 @@ def _start(export: Export, name: str, queued: bool) -> str:
         f"# Runs the scheme {name} with RELION. Written by crboost {__version__}, which it does not need.",
         f"cd -- {quote(str(root))} || exit",
         *(f"export {variable(key, value)}" for key, value in variables.items()),
-        f"exec {words(wrap(command, ToolTable({'relion': tool}), project=root))}",
+        *_exec(wrap(command, ToolTable({"relion": tool}), project=root)),
     ]
     return "\n".join([*lines, ""])
+
+
+def _exec(argv: Sequence[str]) -> Iterator[str]:
+    """The lines that become this command. What comes before the runtime of containers can be read."""
+    if prelude("none") in argv:
+        yield from ("", f"container={quote(readable_prelude('none'))}", "")
+    rows = ["exec"]
+    for argument in argv:
+        word = '"$container"' if argument == prelude("none") else quote(argument)
+        if argument.startswith("-") or len(rows[-1]) + len(word) > _LINE:
+            rows.append(word)
+        else:
+            rows[-1] += f" {word}"
+    yield " \\\n    ".join(rows)

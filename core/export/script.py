@@ -39,11 +39,12 @@ is_done() { # folder of a task
 }
 
 task() { # number of its function, job, key, folder, folders of the tasks that it needs
-    local function=task_$1 name="$2 $3" folder=$4 need job code=0
+    local function=task_$1 name="$2 $3" key=$3 folder=$4 need job code=0
     local attempt number
     shift 4
     [[ -z $stopped ]] || return
-    if is_done "$folder"; then
+    # the table of a job is made each time: there may be more tilt series for it
+    if [[ $key != @tables ]] && is_done "$folder"; then
         echo "$name: done before"
         return
     fi
@@ -88,7 +89,7 @@ def render_script(export: Export) -> str:
     root = str(export.sources.paths.root)
     numbered: list[tuple[int, Job, Task]] = []
     for job in export.jobs:
-        for task in job.tasks:
+        for task in (*job.tasks, *([job.tables] if job.tables else [])):
             numbered.append((len(numbered) + 1, job, task))
     folders = {(job.id, task.key): str(task.paths.folder) for _, job, task in numbered}
     lines = [

@@ -2,8 +2,8 @@
 
 An export runs without this program. So what this program does itself is done now, as far as it can be: the import's
 tables are written out as texts, and so are the columns that a job adds to tables of RELION's, which awk puts there at
-run time. RELION's own jobs run unsplit, since nobody gathers. What is decided on the way (tilt axis, handedness) must
-have been decided.
+run time. RELION's own jobs run for each series as under the engine; awk writes the tables that gathering would write
+(see :mod:`core.export.tables`). What is decided on the way (tilt axis, handedness) must have been decided.
 """
 
 from __future__ import annotations
@@ -22,62 +22,20 @@ from core.engine.rendering import Effective, TaskResources, script_of, task_reso
 from core.engine.requests import refuse_errors
 from core.engine.tool_table import tool_table
 from core.errors import CrboostError, InputError, listed
+from core.export.tables import ADD_COLUMNS, awk, columns_text, job_work, series_work
 from core.files import write_error
-from core.jobs._base import JobContext, SeriesContext, SeriesResult, TaskContext
-from core.jobs._relion import RelionJob, folder_text
-from core.jobs._star import MOVIE, by_movie, movie_name, read_series, series_star, write_series
+from core.jobs._base import JobContext, SeriesContext, SeriesResult, StarValue, TaskContext
+from core.jobs._relion import RelionJob, folder_text, moved_rows
+from core.jobs._star import series_star, write_series
 from core.jobs._task import COHORT, Check, MakeFolder, Product, StageOperation, Work, WriteText
 from core.jobs.importmovies import movie_rows
 from core.project.layout import ProjectPaths
-from core.relion.job_star import native_options
-from core.tools.command import Command
-from core.tools.wrapper import HOST
 
 ALL = f"{COHORT}all"
 """Key of the task of a job that has only one."""
 
-ADD_COLUMNS = r"""
-function fail(text) { print "crboost: " text > "/dev/stderr"; failed = 1; exit 3 }
-{ sub(/\r$/, "") }
-FILENAME == columns && FNR == 1 { added = split($0, name); next }
-FILENAME == columns { movie = $1; order[++wanted] = movie; $1 = ""; values[movie] = $0; next }
-/^data_/ { block = $1; next }
-/^_/ { label[++labels] = $1; if ($1 == "_MOVIE") place = labels; next }
-/^[ \t]*$/ || /^(loop_|#)/ { next }
-{
-  if (!place) fail("no _MOVIE in " FILENAME)
-  if (NF != labels) fail("a row of " FILENAME " has " NF " values, " labels " were expected")
-  movie = $place; sub(/^.*\//, "", movie); row[movie] = $0
-}
-END {
-  if (failed) exit 3
-  text = "\n# version 50001\n\n" block "\n\nloop_ \n"
-  for (i = 1; i <= labels; i++) text = text label[i] " #" i " \n"
-  for (i = 1; i <= added; i++) text = text "_" name[i] " #" (labels + i) " \n"
-  for (i = 1; i <= wanted; i++) if (order[i] in row) { text = text row[order[i]] values[order[i]] " \n"; kept++ }
-  if (!kept) fail("no tilt of " FILENAME " is among those of " columns)
-  printf "%s \n", text > out
-  if (close(out) != 0) fail("cannot write " out)
-  print "crboost: " kept " of " wanted " tilts"
-}
-""".replace("MOVIE", MOVIE)
-"""awk: the rows of a table of RELION's whose movies are in ``columns`` (first line: labels; others: movie and values),
-in that order, with these values behind them, to ``out``."""
-
-MOVE_TABLES = r"""
-/^_/ { labels++; if ($1 == "_rlnTomoTiltSeriesStarFile") place = labels; if ($1 == "_rlnTomoName") name = labels }
-place && NF == labels && !/^_/ {
-  if (index(series, " " $name " ") == 0) next
-  file = $place; sub(/^.*\//, "", file); $place = folder "/" file; rows++
-}
-{ text = text $0 "\n" }
-END {
-  if (!rows) { print "crboost: none of the tilt series is in " FILENAME > "/dev/stderr"; exit 3 }
-  printf "%s", text > out
-  exit close(out) != 0
-}
-"""
-"""awk: a table of all series with those of ``series``, their own tables in ``folder``, to ``out``."""
+TABLES = f"{COHORT}tables"
+"""Key of the step that writes a job's table, when its tasks have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +51,8 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job of the pipeline. ``folder`` is absolute. ``output``: name and node type of its STAR file, where the
-    export makes one."""
+    export makes one. ``tables``: what writes it when the tasks have ended, where no task does; made again whenever one
+    of them has been."""
 
     id: str
     title: str
@@ -102,6 +61,7 @@ class Job:
     resources: Effective
     tasks: tuple[Task, ...]
     output: tuple[str, str] | None = None
+    tables: Task | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,24 +130,34 @@ class _Exporting:
         kind = planned.bound.job_type
         if kind.reads_tables:
             self._refuse_without_tables(planned)
-        if isinstance(kind, RelionJob):
-            work = self._whole(planned, kind)
-        elif not kind.internal:
+        if not kind.internal and not isinstance(kind, RelionJob):
             return self._about(planned, list(self._split(planned)))
-        elif not planned.bound.inputs:
-            work = self._written_out(planned)
-        elif kind.reads_tables:
-            work = self._joined(planned)
-        else:
+        self._with_tables.add(planned.id)
+        if isinstance(kind, RelionJob):
+            return self._in_parts(planned, *self._relion(planned, kind))
+        if kind.reads_tables:
+            return self._in_parts(planned, *self._joined(planned))
+        if planned.bound.inputs:
             raise InputError(
                 f"{planned.id} ({kind.name}) is done by crboost itself from the results of {_sources_of(planned)}: "
                 "a pipeline with it cannot be exported."
             )
-        self._with_tables.add(planned.id)
-        paths = AttemptPaths(self.folders[planned.id], ALL, 1)
         contexts = [self._context(planned, key) for key in self._series(planned)]
-        task = Task(ALL, paths, self._text(planned.id, paths, work, contexts))
+        task = self._task(planned, ALL, self._written_out(planned), contexts)
         return self._about(planned, (task,), kind.main_output)
+
+    def _in_parts(self, planned: PlannedJob, works: Mapping[str, Work], rows: Sequence[Mapping[str, StarValue]]) -> Job:
+        """A job with a task for each series, and one for its table, in which they have these rows."""
+        if not works:
+            return self._about(planned, ())
+        output = planned.bound.job_type.main_output
+        tasks = [self._task(planned, key, work, [self._context(planned, key)]) for key, work in works.items()]
+        last = job_work(self.plan.binding.job_context(planned.id), output[0], rows)
+        return self._about(planned, tasks, output, self._task(planned, TABLES, last, []))
+
+    def _task(self, planned: PlannedJob, key: str, work: Work, contexts: Sequence[SeriesContext[Any]]) -> Task:
+        paths = AttemptPaths(self.folders[planned.id], key, 1)
+        return Task(key, paths, self._text(planned.id, paths, work, contexts))
 
     def _refuse_without_tables(self, planned: PlannedJob) -> None:
         for name in _producers(planned):
@@ -197,11 +167,17 @@ class _Exporting:
                     "with both cannot be exported."
                 )
 
-    def _about(self, planned: PlannedJob, tasks: Sequence[Task], output: tuple[str, str] | None = None) -> Job:
+    def _about(
+        self,
+        planned: PlannedJob,
+        tasks: Sequence[Task],
+        output: tuple[str, str] | None = None,
+        tables: Task | None = None,
+    ) -> Job:
         resources = task_resources(self.sources.site, self.sources.project, planned.bound)
         title = planned.bound.job_type.title
         producers = tuple(_producers(planned))
-        return Job(planned.id, title, self.folders[planned.id], producers, resources, tuple(tasks), output)
+        return Job(planned.id, title, self.folders[planned.id], producers, resources, tuple(tasks), output, tables)
 
     def _series(self, planned: PlannedJob) -> list[str]:
         return [key for key in self.plan.series if key in planned.tasks and key not in self.sources.excluded_series]
@@ -227,26 +203,18 @@ class _Exporting:
             _, text = script_of(self.plan, self.table, site, project, planned.id, key, paths, None, cohort)
             yield Task(key, paths, text, tuple((planned.id, need) for need in declaration.needs))
 
-    def _whole(self, planned: PlannedJob, kind: RelionJob[Any]) -> Work:
-        """A job of RELION's as the one command that RELION makes of it."""
-        if planned.bound.overrides:
-            raise InputError(
-                f"{planned.id} has own values for {listed(planned.bound.overrides)}: RELION's command, which "
-                "does all series at once, cannot have them."
-            )
+    def _relion(
+        self, planned: PlannedJob, kind: RelionJob[Any]
+    ) -> tuple[dict[str, Work], list[Mapping[str, StarValue]]]:
+        """A job of RELION's: the work for each series, and their rows."""
         job = self.plan.binding.job_context(planned.id)
-        contexts = [self._context(planned, key) for key in self._series(planned)]
         asked = TaskResources.of(task_resources(self.sources.site, self.sources.project, planned.bound))
-        running = {"nr_mpi": str(asked.ranks), "nr_threads": str(asked.cpus)}
-        options = native_options(self.data, kind.relion_label, kind.relion_options(job, contexts), running)
-        argv = kind.unsplit_command(options, folder_text(job, job.folder))
-        task = TaskContext(job, ALL, 1, None, tuple(contexts), asked.cpus, asked.gpus, asked.ranks)
-        return Work(
-            stage=(MakeFolder(str(job.folder)),),
-            commands=(kind.task_command(task, argv, gpu=asked.gpus > 0),),
-            products=(Product((str(job.folder / kind.main_output[0]),)),),
-            inputs=(str(job.project / kind.input_table(job, contexts[0])),) if contexts else (),
-        )
+        contexts = {key: self._context(planned, key) for key in self._series(planned)}
+        works = {
+            key: series_work(kind, TaskContext(job, key, 1, context, (), asked.cpus, asked.gpus, asked.ranks))
+            for key, context in contexts.items()
+        }
+        return works, [kind.table_row(job, context) for context in contexts.values()]
 
     def _written_out(self, planned: PlannedJob) -> Work:
         """A job that this program does itself, from nothing but the project, as the files that it makes."""
@@ -264,13 +232,13 @@ class _Exporting:
         stage: tuple[StageOperation, ...] = tuple(WriteText(path, text) for path, text in files.items())
         return Work(stage=stage, products=(Product(tuple(files), Check.ANY_AGE),))
 
-    def _joined(self, planned: PlannedJob) -> Work:
+    def _joined(self, planned: PlannedJob) -> tuple[dict[str, Work], list[Mapping[str, StarValue]]]:
         """A job that adds columns to tables of RELION's: made now, on the import's tables, and added by awk then."""
         job = self.plan.binding.job_context(planned.id)
         (producer,) = _producers(planned)
-        before, name = self.plan.binding.job_context(producer), planned.bound.job_type.main_output[0]
-        stage: list[StageOperation] = [MakeFolder(str(series_star(job.folder, "").parent))]
-        commands, tables = [], []
+        before = self.plan.binding.job_context(producer)
+        works: dict[str, Work] = {}
+        found: list[Mapping[str, StarValue]] = []
         with self._scratch(planned.id) as scratch:
             own, upstream = replace(job, folder=scratch / "own", settled=True), replace(job, folder=scratch / "before")
             binding = self.sources.bind({**self.folders, producer: upstream.folder, planned.id: own.folder})
@@ -278,23 +246,17 @@ class _Exporting:
                 context = binding.series_context(planned.id, key)
                 rows = movie_rows(context)
                 write_series(upstream, key, rows)
-                self._run_here(planned, own, key, context)
-                columns = job.folder / "columns" / f"{key}.txt"
-                stage.append(WriteText(str(columns), _columns_text(own.folder, key, set(rows[0]))))
-                table = series_star(job.folder, key)
-                tables.append(str(table))
-                added = series_star(before.folder, key)
-                commands.append(_awk(job, ADD_COLUMNS, {"columns": columns, "out": table}, [columns, added]))
-        series = " ".join(["", *self._series(planned), ""])
-        every = {"series": series, "folder": job.relative(series_star(job.folder, "").parent), "out": job.folder / name}
-        whole = before.folder / self.plan.jobs[producer].bound.job_type.main_output[0]
-        commands.append(_awk(job, MOVE_TABLES, every, [whole]))
-        return Work(
-            stage=tuple(stage),
-            commands=tuple(commands),
-            products=(Product((str(job.folder / name),)), Product(tuple(tables), at_least=1)),
-            inputs=(str(whole),),
-        )
+                result = self._run_here(planned, own, key, context)
+                found.append(_moved(result.row, own, job))
+                columns, table = job.folder / "columns" / f"{key}.txt", series_star(job.folder, key)
+                text, added = columns_text(own.folder, key, set(rows[0])), series_star(before.folder, key)
+                works[key] = Work(
+                    stage=(MakeFolder(str(table.parent)), WriteText(str(columns), text)),
+                    commands=(awk(job, ADD_COLUMNS, {"columns": columns, "out": table}, [columns, added]),),
+                    products=(Product((str(table),)),),
+                    inputs=(str(added),),
+                )
+        return works, found
 
     def _run_here(
         self, planned: PlannedJob, job: JobContext[Any], key: str, context: SeriesContext[Any]
@@ -329,22 +291,9 @@ def _sources_of(planned: PlannedJob) -> str:
     return listed(_producers(planned))
 
 
-def _columns_text(folder: Path, key: str, known: set[str]) -> str:
-    """The columns of a series' table that are not in ``known``: a line of labels, then one for each tilt."""
-    rows = read_series(folder, key)
-    by_movie(rows)
-    labels = [label for label in rows[0] if label not in known]
-    lines = [" ".join(labels), *(" ".join([movie_name(row), *(str(row[label]) for label in labels)]) for row in rows)]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _awk(job: JobContext[Any], program: str, values: Mapping[str, Any], files: Sequence[Path]) -> Command:
-    """awk with these variables. It undoes backslashes in their values, so they are doubled."""
-    words = [
-        word for name, value in values.items() for word in ("-v", f"{name}={str(value).replace(chr(92), chr(92) * 2)}")
-    ]
-    argv = ("awk", *words, program.strip(), *(str(path) for path in files))
-    return Command(tool=HOST, argv=argv, cwd=str(job.project), env=(("LC_ALL", "C"),))
+def _moved(row: Mapping[str, StarValue], made: JobContext[Any], job: JobContext[Any]) -> Mapping[str, StarValue]:
+    """A row with the job's folder in the place of the one that it was made in."""
+    return moved_rows([dict(row)], folder_text(made, made.folder), folder_text(job, job.folder))[0]
 
 
 def _with_needs(job: Job, jobs: Mapping[str, Job]) -> Job:
@@ -358,5 +307,7 @@ def _with_needs(job: Job, jobs: Mapping[str, Job]) -> Job:
                 needs[(name, task.key)] = None
             elif not task.key.startswith(COHORT):
                 needs.update(dict.fromkeys((name, key) for key in keys if key.startswith(COHORT)))
+            if name in jobs and jobs[name].tables:
+                needs[(name, TABLES)] = None
         tasks.append(replace(task, needs=tuple(needs)))
     return replace(job, tasks=tuple(tasks))

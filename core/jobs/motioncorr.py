@@ -18,7 +18,7 @@ from pydantic import Field
 from core.dataset.model import Acquisition
 from core.errors import InputError, WorkFailed
 from core.formats import star
-from core.jobs._base import JobContext, Needs, Problem, SeriesContext, SeriesResult, Slot, StarValue, TaskContext
+from core.jobs._base import JobContext, Needs, Problem, SeriesContext, SeriesResult, Slot, TaskContext
 from core.jobs._relion import (
     PIXEL,
     RelionJob,
@@ -247,6 +247,9 @@ class MotionCorr(RelionJob[MotionCorrParameters]):
             ),
         )
 
+    def table_row(self, job: JobContext[MotionCorrParameters], context: SeriesContext[MotionCorrParameters]) -> Row:
+        return global_row(job, context, {PIXEL: tilt_series_pixel_angstrom(context)})
+
     def gather_series(
         self, job: JobContext[MotionCorrParameters], key: str, context: SeriesContext[MotionCorrParameters] | None
     ) -> SeriesResult:
@@ -266,8 +269,9 @@ class MotionCorr(RelionJob[MotionCorrParameters]):
         if missing:
             raise WorkFailed(f"RELION left out {len(missing)} of {len(usable(context))} movies, first {missing[0]}.")
         write_series(job, series.id, rows)
-        row: dict[str, StarValue] = global_row(job, context, {PIXEL: tilt_series_pixel_angstrom(context)})
-        return SeriesResult(row=row, numbers=_numbers(context, rows), tilts=_tilt_columns(context, found))
+        return SeriesResult(
+            row=self.table_row(job, context), numbers=_numbers(context, rows), tilts=_tilt_columns(context, found)
+        )
 
 
 def task_folder(folder: Path, series_id: str) -> Path:

@@ -16,7 +16,7 @@ from pydantic import Field
 from core.dataset.model import Acquisition
 from core.errors import InputError, WorkFailed
 from core.formats.mrc import MrcHeader, read_mrc_header
-from core.jobs._base import JobContext, Needs, Problem, SeriesContext, SeriesResult, Slot, StarValue, TaskContext
+from core.jobs._base import JobContext, Needs, Problem, SeriesContext, SeriesResult, Slot, TaskContext
 from core.jobs._relion import (
     PIXEL,
     RelionJob,
@@ -154,6 +154,9 @@ class ReconstructTomograms(RelionJob[ReconstructParameters]):
             ),
         )
 
+    def table_row(self, job: JobContext[ReconstructParameters], context: SeriesContext[ReconstructParameters]) -> Row:
+        return _table_row(job, context, context.values.binned_angpix / tilt_series_pixel_angstrom(context))
+
     def gather_series(
         self, job: JobContext[ReconstructParameters], key: str, context: SeriesContext[ReconstructParameters] | None
     ) -> SeriesResult:
@@ -171,15 +174,7 @@ class ReconstructTomograms(RelionJob[ReconstructParameters]):
         headers = [read_mrc_header(volume) for volume, _ in volumes.values()]
         pixel = tilt_series_pixel_angstrom(context)
         binning = _check_volumes(headers, values, pixel)
-        row: dict[str, StarValue] = global_row(job, context, {PIXEL: pixel})
-        if abs(binning - 1) > 0.01:
-            row["rlnTomoTomogramBinning"] = binning
-        row |= {"rlnTomoSizeX": values.xdim, "rlnTomoSizeY": values.ydim, "rlnTomoSizeZ": values.zdim}
-        for kind, (volume, projection) in volumes.items():
-            tomogram, sums = TOMOGRAM[kind]
-            row[tomogram] = job.relative(volume)
-            if values.do_proj:
-                row[sums] = job.relative(projection)
+        row = _table_row(job, context, binning)
         tilts = self.input_rows(context)
         write_series(job, series_id, [_reconstructed(tilt, values.tiltangle_offset) for tilt in tilts])
         notes = []
@@ -196,6 +191,22 @@ class ReconstructTomograms(RelionJob[ReconstructParameters]):
             },
             notes=tuple(notes),
         )
+
+
+def _table_row(
+    job: JobContext[ReconstructParameters], context: SeriesContext[ReconstructParameters], binning: float
+) -> Row:
+    values = context.values
+    row = global_row(job, context, {PIXEL: tilt_series_pixel_angstrom(context)})
+    if abs(binning - 1) > 0.01:
+        row["rlnTomoTomogramBinning"] = binning
+    row |= {"rlnTomoSizeX": values.xdim, "rlnTomoSizeY": values.ydim, "rlnTomoSizeZ": values.zdim}
+    for kind, (volume, projection) in volume_paths(job.folder, context.series.id, values).items():
+        tomogram, sums = TOMOGRAM[kind]
+        row[tomogram] = job.relative(volume)
+        if values.do_proj:
+            row[sums] = job.relative(projection)
+    return row
 
 
 def volume_paths(folder: Path, series_id: str, values: ReconstructParameters) -> dict[str, tuple[Path, Path]]:

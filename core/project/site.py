@@ -8,13 +8,14 @@ Later wins, value by value; a tool is one value.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from core.errors import InputError
@@ -98,16 +99,40 @@ class ExtraField(_Part):
     label: str = ""
 
 
-def _number(key: Any) -> Any:
-    """Keys are texts in our YAML."""
-    return int(key) if isinstance(key, str) and key.isdecimal() else key
+def _numbered(table: Any) -> Any:
+    """With numbers as keys, which are texts in our YAML."""
+    if not isinstance(table, dict):
+        return table
+    numbers = {str(number): number for number in range(1, 11)}
+    for key in table:
+        if str(key) not in numbers:
+            raise PydanticCustomError(
+                "qsub_extra", "is no XXXextraNXXX: the number must be 1 to 10.", {"within": (str(key),)}
+            )
+    return {numbers[str(key)]: value for key, value in table.items()}
 
 
 class Qsub(_Part):
     template: str = ""
     """The lab's RELION qsub template."""
     command: Annotated[str, Field(min_length=1)] = "sbatch"
-    extra: dict[Annotated[int, BeforeValidator(_number), Field(ge=1, le=10)], ExtraField] = {}
+    extra: Annotated[dict[int, ExtraField], BeforeValidator(_numbered)] = {}
+
+
+_MANAGED = re.compile(
+    r"--(job-name|array|output|error|requeue|no-requeue|open-mode|chdir|signal|export|parsable|wrap|wait|dependency|hold"
+    r"|kill-on-invalid-dep|test-only|uid|gid)(=|$)|-[JaoeDWdH]"
+)
+
+
+def _not_managed(options: list[str]) -> list[str]:
+    """Options of ``sbatch`` that every submission sets itself: tasks could not be followed without them."""
+    for option in options:
+        if _MANAGED.match(option):
+            raise PydanticCustomError(
+                "managed", "has {option}, which crboost sets itself: take it out.", {"option": option}
+            )
+    return options
 
 
 class Slurm(_Part):
@@ -119,7 +144,7 @@ class Slurm(_Part):
     burst: Annotated[int, Field(ge=1, le=1000)] = 10
     per_second: Annotated[float, Field(gt=0, le=100)] = 1.0
     seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
-    options: list[str] = []
+    options: Annotated[list[str], AfterValidator(_not_managed)] = []
 
 
 class EngineHost(_Part):

@@ -38,6 +38,9 @@ IN_EVERY_IMAGE = re.compile(
 )
 """The image's own C library and its family: the host's would not fit its programs."""
 
+_SPLIT = re.compile("[:;$]")
+"""What the dynamic linker takes for an end, or a name, in LD_LIBRARY_PATH."""
+
 _NEEDED = re.compile(r"^\s*(\S+) => (/.+) \(0x")
 _SETTING = re.compile(r"^(\w+)\s*= (.*)$", re.MULTILINE)
 _USUAL_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
@@ -49,10 +52,15 @@ class SlurmInside:
 
     binds: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
+    libraries: str = ""
+    """The folder of the copies, absolute; "" where none is needed."""
 
     def given_to(self, command: Command) -> Command:
         """The same command, able to submit."""
-        return replace(command, binds=(*command.binds, *self.binds), env=(*command.env, *self.env))
+        env = dict(self.env)
+        if self.libraries:
+            env["LD_LIBRARY_PATH"] = _searched(self.libraries, command.cwd)
+        return replace(command, binds=(*command.binds, *self.binds), env=(*command.env, *env.items()))
 
 
 def find_slurm(folder: Path) -> SlurmInside:
@@ -79,10 +87,20 @@ def find_slurm(folder: Path) -> SlurmInside:
         env["SLURM_CONF"] = conf
     if libraries:
         _copy(libraries, folder)
-        env["LD_LIBRARY_PATH"] = str(folder)
     if strange := [name for name in dict.fromkeys(map(os.path.dirname, clients)) if name not in _USUAL_PATH]:
         env["APPEND_PATH"] = ":".join(strange)
-    return SlurmInside(tuple(dict.fromkeys(binds)), tuple(env.items()))
+    return SlurmInside(tuple(dict.fromkeys(binds)), tuple(env.items()), str(folder) if libraries else "")
+
+
+def _searched(folder: str, cwd: str) -> str:
+    """``folder`` for LD_LIBRARY_PATH, where nothing can be quoted: a path that would be split or expanded is given as
+    seen from ``cwd``, in which RELION stays. Raises :class:`InputError` where that does not help either."""
+    for path in (folder, os.path.relpath(folder, cwd)):
+        if not _SPLIT.search(path):
+            return path
+    raise InputError(
+        "No container can load Slurm's libraries from a path with : ; or $ in it: choose another one.", Path(folder)
+    )
 
 
 def _settings() -> Mapping[str, str]:

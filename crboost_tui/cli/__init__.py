@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 GROUPS: dict[str, dict[str, str]] = {
     "Begin": {
@@ -98,12 +99,17 @@ def _open_app(options: argparse.Namespace) -> int:
         print(f"crboost {version('crboost')}")
         return 0
     from core.errors import InputError
+    from core.relion.listing import is_relion_project
     from crboost_tui.cli._common import find_project, project_or_none
 
     text: str | None = options.project
     if text is not None and not text.startswith((".", "/", "~")) and "/" not in text and project_or_none(text) is None:
         raise InputError(f"There is no command and no project {text!r}. See: crboost --help")
-    root = find_project(text) if text is not None else project_or_none(None)
+    root = project_or_none(text)
+    if root is None and is_relion_project(Path(text or ".")):
+        root = Path(text or ".").resolve()
+    elif text is not None:
+        root = find_project(text)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("The app needs a terminal. Without one, use: crboost status")
     from crboost_tui.app import open_app

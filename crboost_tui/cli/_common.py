@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def print_json(value: Any) -> None:
 def say(sentence: str) -> None:
     """Narration, on standard error."""
     print(sentence, file=sys.stderr)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A text as lines of at most ``width`` cells where its words allow it; what one copies (a path) stays whole."""
+    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: int = 2) -> list[str]:

@@ -1,6 +1,6 @@
 """The settings of site, user and project together, and the file that each comes from.
 
-crboost config                             every value with its origin
+crboost config                             every value, below the file that it comes from
 crboost config init --images /groups/sif   write a first conf.yaml from what is found on this host
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import InputError
-from crboost_tui.cli._common import add_json, add_project, columns, find_project, print_json, project_or_none, say
-from crboost_tui.terminal import Terminal
+from crboost_tui.cli._common import add_json, add_project, find_project, folded, print_json, project_or_none, say
+from crboost_tui.terminal import Terminal, cell_width
 
 if TYPE_CHECKING:
     from core.project.site import Site
@@ -47,10 +47,25 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json([{"setting": value.path, "value": value.value, "origin": value.origin} for value in site.values])
         return 0
-    terminal = Terminal.of()
-    for line in columns([(value.path, str(value.value), value.origin) for value in site.values]):
-        print(terminal.text(line))
+    for line in lines(site, Terminal.of()):
+        print(line)
     return 0
+
+
+def lines(site: Site, terminal: Terminal) -> list[str]:
+    """The settings below the file that each comes from, long values folded."""
+    by_origin: dict[str, list[tuple[str, str]]] = {}
+    for each in site.values:
+        by_origin.setdefault(each.origin, []).append((each.path, str(each.value)))
+    told: list[str] = []
+    for origin, settings in by_origin.items():
+        told += ["", terminal.paint(origin, "1")] if told else [terminal.paint(origin, "1")]
+        names = max(cell_width(name) for name, _ in settings)
+        for name, value in settings:
+            first, *rest = folded(value, terminal.width - names - 4)
+            told.append(f"  {name}{' ' * (names - cell_width(name))}  {first}".rstrip())
+            told += [" " * (names + 4) + line for line in rest]
+    return [terminal.text(line) for line in told]
 
 
 def _relion(site: Site, data: Path, as_json: bool) -> int:

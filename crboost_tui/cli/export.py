@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _script(root: Path, output: str | None) -> int:
+    from core.cluster.quoting import words
     from core.export.script import export_script
     from core.files import replace_text
     from crboost_tui.data import config_dir
@@ -41,11 +42,12 @@ def _script(root: Path, output: str | None) -> int:
     path = Path(output).expanduser().absolute()
     replace_text(path, text)
     path.chmod(0o755)
-    say(f"Wrote {path}. It runs the whole pipeline, one task after another: bash {path}")
+    say(f"Wrote {path}. It runs the whole pipeline, one task after another: {words(['bash', str(path)])}")
     return 0
 
 
 def _scheme(root: Path, name: str, as_json: bool) -> int:
+    from core.cluster.quoting import words
     from core.export.scheme import export_scheme
     from crboost_tui.data import config_dir
 
@@ -53,7 +55,8 @@ def _scheme(root: Path, name: str, as_json: bool) -> int:
     if as_json:
         print_json({"folder": str(made.folder), "jobs": list(made.jobs), "start": str(made.start or "")})
     elif made.start is None:
-        say(f"Wrote {made.folder}. Run it in {root}: relion_schemer --scheme {name} --run --verb 2")
+        folder = words(["cd", str(root)])
+        say(f"Wrote {made.folder}. Run it with: {folder} && relion_schemer --scheme {name} --run --verb 2")
     else:
-        say(f"Wrote {made.folder}. Run it with: bash {made.start}")
+        say(f"Wrote {made.folder}. Run it with: {words(['bash', str(made.start)])}")
     return 0

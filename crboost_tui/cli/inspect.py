@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
-from crboost_tui.cli._common import add_json, columns, print_json
-from crboost_tui.terminal import Terminal, shorten
+from crboost_tui.cli._common import add_json, columns, folded, print_json
+from crboost_tui.terminal import Terminal, cell_width, shorten
 
 if TYPE_CHECKING:
     from core.dataset.scan import Inspection
@@ -110,7 +111,11 @@ def overview_lines(found: Inspection, terminal: Terminal) -> list[str]:
             ("+", "✓", len(rows) - odd, "good"), ("!", "!", odd, "odd"), ("x", "✗", len(found.refused), "refused")
         )
     )  # fmt: skip
-    lines = [f"  {found.overview.headline}    {told}", ""]
+    headline = f"  {found.overview.headline}"
+    if cell_width(f"{headline}    {told}") <= terminal.width:
+        lines = [f"{headline}    {told}", ""]
+    else:
+        lines = [*(f"  {line}" for line in folded(found.overview.headline, terminal.width - 2)), f"  {told}", ""]
     table = [("", "series", "tilts", "range", "first", "scheme", "dose", "pixel", "axis", "missing")]
     for one in rows:
         pixel = "–" if one.pixel_size_angstrom is None else f"{one.pixel_size_angstrom:.4g} {one.pixel_size_source}"
@@ -128,7 +133,9 @@ def overview_lines(found: Inspection, terminal: Terminal) -> list[str]:
                 str(one.missing) if one.missing else "–",
             )
         )
-    head, *body = columns(table, right=(2, 4, 6, 8, 9))
+    (head, *body), same = _fitting(table, terminal.width - 2)
+    if same:
+        lines += [f"  {line}" for line in folded(f"All of them: {', '.join(same)}.", terminal.width - 2)] + [""]
     lines.append(terminal.paint("  " + head, "2"))
     for one, text in zip(rows, body, strict=True):
         mark = "!" if one.notes else "+"
@@ -138,6 +145,23 @@ def overview_lines(found: Inspection, terminal: Terminal) -> list[str]:
         name = refused.mdoc.rsplit("/", 1)[-1]
         lines.append(f"  {terminal.state('x')}  {shorten(f'{name}: {refused.reason}', terminal.width - 6)}")
     return [terminal.text(line) for line in lines]
+
+
+def _fitting(table: Sequence[Sequence[str]], width: int) -> tuple[list[str], list[str]]:
+    """A table as lines. Where they are too wide, columns that say the same in every row are left out and told apart."""
+    rows = [list(row) for row in table]
+    same: list[str] = []
+    while True:
+        head = rows[0]
+        right = [index for index, name in enumerate(head) if name in ("tilts", "first", "dose", "axis", "missing")]
+        lines = columns(rows, right=right)
+        alike = [index for index in range(2, len(head)) if len({row[index] for row in rows[1:]}) == 1]
+        if not alike or max(map(cell_width, lines)) <= width:
+            return lines, same
+        widest = max(alike, key=lambda index: max(cell_width(row[index]) for row in rows))
+        same.append(f"{head[widest]} {rows[1][widest]}")
+        for row in rows:
+            del row[widest]
 
 
 def _signed(angle_deg: float) -> str:

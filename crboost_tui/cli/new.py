@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
-from crboost_tui.cli._common import add_json, columns, print_json, say
+from crboost_tui.cli._common import add_json, columns, folded, print_json, say
 from crboost_tui.cli.inspect import add_data, as_json, look, overview_lines
 from crboost_tui.terminal import Terminal
 
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from core.cluster.quoting import words
     from crboost_tui.data import config_dir
 
     if options.pipelines:
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if found is not None:
         for line in overview_lines(found, Terminal.of()):
             print(line)
-    say(f"Made {root}. Next: crboost plan {options.folder}")
+    say(f"Made {root}. Next: {words(['crboost', 'plan', options.folder])}")
     return 0
 
 
@@ -101,6 +102,10 @@ def _list_pipelines(folder: Path, json: bool) -> int:
             ]
         )
         return 0
-    for line in columns([(pipeline.name, pipeline.title, pipeline.summary) for pipeline in found]):
-        print(line)
+    terminal = Terminal.of()
+    heads = columns([(terminal.paint(pipeline.name, "1"), pipeline.title) for pipeline in found])
+    for head, pipeline in zip(heads, found, strict=True):
+        print(terminal.text(head))
+        for line in folded(pipeline.summary, terminal.width - 4):
+            print(terminal.text(f"    {line}"))
     return 0

@@ -8,6 +8,7 @@ crboost queue --calls    the last calls of Slurm's commands that the engine made
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import textwrap
 import time
@@ -20,8 +21,8 @@ from core.engine.states import TaskState
 from core.engine.status import JobStatus, Status
 from core.project.layout import ProjectPaths
 from crboost_tui.cli._common import add_json, add_project, columns, find_project, print_json
-from crboost_tui.matrix import duration, engine_text
-from crboost_tui.terminal import Terminal, cell_width, fit, shorten
+from crboost_tui.matrix import duration, engine_text, need_text, queue_rows, queue_trouble
+from crboost_tui.terminal import Terminal, cell_width, fit
 
 CALLS = 30
 
@@ -45,18 +46,18 @@ def run(options: argparse.Namespace) -> int:
     elif options.tasks:
         lines = task_lines(status, terminal)
     else:
-        lines = summary_lines(status, terminal)
+        lines = summary_lines(status, terminal, ProjectPaths(root).slurm_calls.exists())
     for line in lines:
         print(terminal.text(line))
     return 0
 
 
 def as_json(status: Status, root: Path | None) -> dict[str, Any]:
-    """``rows`` as the queue showed them, ``tasks`` that are with the submitter, ``nodes`` that are left out."""
+    """``rows``: what is in the queue by job and reason, ``tasks``: each of them, ``nodes``: those left out."""
     found: dict[str, Any] = {
         "asked": status.queue.asked,
         "trouble": status.queue.trouble,
-        "rows": status.queue.rows,
+        "rows": queue_rows(status),
         "nodes": status.queue.nodes,
         "tasks": [
             {"job": job.id, "key": key, "state": state.name.lower(), "id": job.queue_ids.get(key, "")}
@@ -68,8 +69,8 @@ def as_json(status: Status, root: Path | None) -> dict[str, Any]:
     return found
 
 
-def summary_lines(status: Status, terminal: Terminal) -> list[str]:
-    """What waits and why, in as few lines as there are reasons."""
+def summary_lines(status: Status, terminal: Terminal, in_slurm: bool) -> list[str]:
+    """What waits and why, in as few lines as there are reasons. ``in_slurm``: Slurm was ever asked for something."""
     counts = status.counts()
     live = {state: counts[state] for state in TaskState if state.live and counts[state]}
     told = "  ".join(f"{terminal.state(state.value)} {number} {state.name.lower()}" for state, number in live.items())
@@ -78,21 +79,23 @@ def summary_lines(status: Status, terminal: Terminal) -> list[str]:
     if queue.asked:
         age = duration(max(0.0, time.time() - queue.asked))
         lines.append(terminal.paint(f" Slurm's queue, asked {age} ago", "2"))
-    elif live:
+    elif live and not in_slurm:
         lines.append(terminal.paint(" tasks run on the engine's own host; Slurm has none of them", "2"))
-    if queue.trouble and live:
-        lines.append(f" {terminal.state('?')} Slurm does not answer: {queue.trouble}")
-    known = {job.id for job in status.jobs if any(TaskState(state).live for state in job.states)}
-    lines += _table([row for row in queue.rows if row["job"] in known], terminal)
+    if trouble := queue_trouble(status):
+        lines += _folded(terminal.state("?"), trouble, terminal)
+    lines += _table(queue_rows(status), terminal)
     if queue.nodes:
-        lines.append(
-            f" left out, because tasks failed there at once: {', '.join(queue.nodes)} (retry takes them in again)"
-        )
+        nodes = f"left out, because tasks failed there at once: {', '.join(queue.nodes)} (retry takes them in again)"
+        lines += _folded(" ", nodes, terminal)
     for need in status.needs:
-        if need.kind in ("refused", "space"):
-            first, *rest = textwrap.wrap(need.sentence, terminal.width - 4)
-            lines += [f" {terminal.state('!')} {first}", *(f"   {more}" for more in rest)]
+        if need.kind in ("refused", "space", "waits"):
+            lines += _folded(terminal.state("!"), need_text(need), terminal)
     return lines
+
+
+def _folded(mark: str, sentence: str, terminal: Terminal) -> list[str]:
+    first, *rest = textwrap.wrap(sentence, terminal.width - 4) or [""]
+    return [f" {mark} {first}", *(f"   {more}" for more in rest)]
 
 
 def _table(rows: list[dict[str, Any]], terminal: Terminal) -> list[str]:
@@ -119,15 +122,37 @@ def task_lines(status: Status, terminal: Terminal) -> list[str]:
 
 
 def call_lines(paths: ProjectPaths, terminal: Terminal) -> list[str]:
-    rows = [["  when", "took", "code", "call", "answer"]]
-    for call in read_calls(paths):
-        clock = time.strftime("%H:%M:%S", time.localtime(call["t"]))
-        code = "-" if call["code"] is None else str(call["code"])
-        words = shorten(" ".join(call["call"]) + (f" and {call['more']} more" if call.get("more") else ""), 60)
-        rows.append([f"  {clock}", f"{call['seconds']:.2f} s", code, words, shorten(call["said"], 40)])
-    if len(rows) == 1:
+    """Each call with its telling words, and under it what Slurm said."""
+    calls = read_calls(paths)
+    if not calls:
         return [" no command of Slurm was called for this project"]
-    return [shorten(line, terminal.width - 1) for line in columns(rows, right=(1, 2))]
+    cells = [["  when", "took", "code"]]
+    for call in calls:
+        clock = time.strftime("%H:%M:%S", time.localtime(call["t"]))
+        cells.append([f"  {clock}", f"{call['seconds']:.2f} s", "-" if call["code"] is None else str(call["code"])])
+    head, *starts = columns(cells, right=(1, 2))
+    width = cell_width(head) + 2
+    lines = [fit(head, width) + "call, and its answer"]
+    for start, call in zip(starts, calls, strict=True):
+        room = max(20, terminal.width - 1 - width)
+        first, *rest = textwrap.wrap(telling_words(call), room, break_on_hyphens=False) or [""]
+        rest += textwrap.wrap(call["said"], room)
+        lines += [fit(start, width) + first, *(" " * width + more for more in rest)]
+    return lines
+
+
+def telling_words(call: dict[str, Any]) -> str:
+    """A call as it was made; of a submission the job's folder, its name and the array, not the dozen other options."""
+    words = [str(word) for word in call["call"]]
+    options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+    name, folder = options.get("--job-name"), options.get("--chdir", "")
+    if name is None:
+        return " ".join(words) + (f" and {call['more']} more" if call["more"] else "")
+    program = itertools.takewhile(lambda word: not word.startswith("-"), words)
+    script = Path(words[-1].removeprefix(f"{folder}/"))
+    job = script.parent.parent if script.parent.name == "submit" else script.parent
+    array = f" array {options['--array']}" if "--array" in options else ""
+    return f"{' '.join(program)} {job} {name}{array}"
 
 
 def read_calls(paths: ProjectPaths) -> list[dict[str, Any]]:

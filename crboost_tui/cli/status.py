@@ -11,16 +11,30 @@ import shutil
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from core.engine.reading import StatusFollower, load_status
+from core.engine.states import TaskState
 from core.engine.status import Status
+from core.errors import CrboostError
 from core.relion.listing import ListedJob, is_relion_project, list_jobs
 from crboost_tui.cli._common import add_json, add_project, columns, find_project, print_json, project_or_none, say
-from crboost_tui.matrix import Row, counts, engine_text, finished, labels, now, rows, stale_hint
-from crboost_tui.terminal import Terminal, cell_width, fit, glyph, shorten
+from crboost_tui.matrix import (
+    Row,
+    counts,
+    engine_text,
+    finished,
+    labels,
+    need_text,
+    now,
+    queue_trouble,
+    rows,
+    stale_hint,
+)
+from crboost_tui.terminal import RELION_STATES, Terminal, cell_width, fit, glyph, shorten
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
         return _watch(options)
     status = load_status(root)
     if options.json:
-        print_json({**status.to_json(), "outcome": status.outcome()})
+        relion = [asdict(job) for job in list_jobs(root)] if is_relion_project(root) else []
+        print_json({**status.to_json(), "outcome": status.outcome(), "relion": relion})
         return 0
     terminal = Terminal.of()
     if options.oneline:
@@ -48,7 +63,24 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for line in table(status, terminal):
         print(line)
+    for line in _others(root, status, terminal):
+        print(terminal.text(line))
     return 0
+
+
+def _others(root: Path, status: Status, terminal: Terminal) -> list[str]:
+    """The jobs of RELION's pipeline that are none of ours, in a line; a pipeline that cannot be read has none."""
+    ours = {job.folder.rstrip("/") for job in status.jobs if job.folder}
+    try:
+        jobs = [job for job in list_jobs(root) if job.name not in ours] if is_relion_project(root) else []
+    except CrboostError:
+        return []
+    if not jobs:
+        return []
+    told = Counter(job.status for job in jobs)
+    counts = ", ".join(f"{number} {status.lower()}" for status, number in told.items())
+    sentence = f"RELION has {len(jobs)} other jobs here: {counts}. crboost status --relion lists them."
+    return [f"  {line}" for line in textwrap.wrap(sentence, terminal.width - 4)]
 
 
 def _relion(root: Path, options: argparse.Namespace) -> int:
@@ -66,10 +98,9 @@ def _relion(root: Path, options: argparse.Namespace) -> int:
 
 def relion_lines(jobs: Sequence[ListedJob], terminal: Terminal) -> list[str]:
     """A line for each job, with the files that it takes below it."""
-    marks = {"Succeeded": "+", "Running": ">", "Failed": "x", "Aborted": "s", "Scheduled": "."}
     cells = [
         [
-            f" {terminal.state(marks.get(job.status, '?'))}",
+            f" {terminal.state(RELION_STATES.get(job.status, '?'))}",
             job.name,
             job.status,
             job.type.removeprefix("relion."),
@@ -85,8 +116,10 @@ def relion_lines(jobs: Sequence[ListedJob], terminal: Terminal) -> list[str]:
 
 
 def one_line(status: Status, terminal: Terminal) -> str:
-    """``✓212 ✗3 ▶8 project``."""
+    """``✓212 ✗3 ▶8 project``, with a ``?`` where the queue does not answer."""
     found = [f"{glyph(state.value, terminal.utf8)}{number}" for state, number in counts(status)]
+    if queue_trouble(status):
+        found.append(f"?{status.counts()[TaskState.UNKNOWN] or ''}")
     return terminal.text(" ".join([*found, status.name]))
 
 
@@ -96,7 +129,9 @@ def table(status: Status, terminal: Terminal, height: int | None = None) -> list
     cells = 6 if terminal.width >= 36 + 7 * len(status.jobs) else 3
     short = labels(status.jobs, cells)
     name_cells = min(24, max([6, *(cell_width(row.name) for row in every)]))
-    needs = [line for need in status.needs for line in _need(need.sentence, terminal)]
+    needs = [line for need in status.needs for line in _need("!", need_text(need), terminal)]
+    if trouble := queue_trouble(status):
+        needs += _need("?", trouble, terminal)
     foot = _foot(status, terminal)
     shown = every
     if height is not None:
@@ -137,9 +172,9 @@ def _line(status: Status, row: Row, short: list[str], cells: int, name_cells: in
     return terminal.text(start + "  " + words).rstrip()
 
 
-def _need(sentence: str, terminal: Terminal) -> list[str]:
+def _need(mark: str, sentence: str, terminal: Terminal) -> list[str]:
     first, *rest = textwrap.wrap(sentence, terminal.width - 6) or [""]
-    return [terminal.text(line) for line in (f"  {terminal.state('!')} {first}", *(f"    {more}" for more in rest))]
+    return [terminal.text(line) for line in (f"  {terminal.state(mark)} {first}", *(f"    {more}" for more in rest))]
 
 
 def _foot(status: Status, terminal: Terminal) -> list[str]:

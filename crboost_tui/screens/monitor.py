@@ -22,8 +22,9 @@ from core.project.layout import ProjectPaths
 from core.watch.mounts import hides_events, kind_of, read_mounts
 from crboost_tui.actions import Action, bindings
 from crboost_tui.data import config_dir
+from crboost_tui.matrix import brief
 from crboost_tui.picture import Picture, Told, draw, tell
-from crboost_tui.terminal import ASCII_TWINS, glyph, hue
+from crboost_tui.terminal import ASCII_TWINS, cell_width, glyph, hue
 from crboost_tui.widgets.keys import Keys
 from crboost_tui.widgets.line import Line
 from crboost_tui.widgets.matrix_view import MatrixView
@@ -52,6 +53,7 @@ ACTIONS = (
     Action("release", "H", "release", "end the hold of this series"),
     Action("exclude", "x", "exclude", "leave this series out of what follows (asks first)"),
     Action("next_failed", "f", "failed", "go to the next task that failed or needs you"),
+    Action("relion", "g", "relion", "the jobs of RELION's pipeline, also those that are none of ours", footer=False),
     Action("app.projects", "p", "projects", "the list of projects"),
     Action("app.command_palette", "ctrl+p", "all", "every action by name", footer=False),
     Action("app.help", "question_mark", "help", "this page"),
@@ -107,6 +109,7 @@ class MonitorScreen(Screen[None]):
             self.query_one(f"#event{index}", Line).display = index < shown
         if self.picture is not None:
             self._say_events(self.picture)
+            self._say_summary(self.picture)
 
     def _event_lines(self) -> int:
         height = self.app.size.height
@@ -158,7 +161,7 @@ class MonitorScreen(Screen[None]):
         self._say_head(picture)
         self._say_events(picture)
         self._say_needs(picture)
-        self.query_one("#summary", Line).say(self._plain(picture.summary))
+        self._say_summary(picture)
         self.app.say_outside(picture, self._was)
         self._was = picture.outcome
 
@@ -177,6 +180,8 @@ class MonitorScreen(Screen[None]):
             meaning = MEANING[TaskState(state)] if state in {each.value for each in TaskState} else ""
             text.append(f"  {job.title}: ")
             text.append(meaning, self.app.colour(hue(state)))
+            if state == TaskState.QUEUED.value and self.picture.waits[column]:
+                text.append(f": {brief(self.picture.waits[column])}")
         else:
             text.append("  Nothing has run yet. R runs it.")
         if row.trouble and row.now:
@@ -191,12 +196,23 @@ class MonitorScreen(Screen[None]):
         head.append(picture.name, "bold")
         if picture.rehearsal and "REHEARSAL" not in picture.name:
             head.append("  REHEARSAL", self.app.colour("rehearsal"))
+        if picture.trouble:
+            head.append("  ? Slurm does not answer", self.app.colour("fail"))
         head.append(f"   {picture.engine}", "" if picture.outcome == "running" else self.app.colour("quiet"))
         right = Text()
         for state, number in picture.counts:
             style = self.app.colour(hue(state)) if number else self.app.colour("quiet")
             right.append(f"{glyph(state, self.app.utf8)} {number}  ", style)
         self.query_one("#head", Line).say(self._text(head), right)
+
+    def _say_summary(self, picture: Picture) -> None:
+        """How far, how fast, and what it waits for; the pace goes first where there is no room for all."""
+        waiting = f"waiting: {picture.waiting}" if picture.waiting else ""
+        waiting = f"? {picture.trouble}" if picture.trouble else waiting
+        said = "   ".join(part for part in (picture.summary, picture.pace, waiting) if part)
+        if waiting and cell_width(said) > self.app.size.width - 2:
+            said = f"{picture.summary}   {waiting}"
+        self.query_one("#summary", Line).say(self._plain(said))
 
     def _say_needs(self, picture: Picture) -> None:
         line = self.query_one("#needs", Line)
@@ -261,9 +277,16 @@ class MonitorScreen(Screen[None]):
         ran = row.cells[column] not in (TaskState.WAITING.value, TaskState.READY.value, TaskState.BLOCKED.value)
         opened = "log" if ran else part
         cause = row.now if row.trouble else ""
+        if row.cells[column] == TaskState.QUEUED.value:
+            cause = self.picture.waits[column]
         self.app.push_screen(
             TaskScreen(self.root, self.picture.jobs[column].id, row.key, row.cells[column], cause, opened)
         )
+
+    def action_relion(self) -> None:
+        from crboost_tui.screens.relion import RelionScreen
+
+        self.app.push_screen(RelionScreen(self.root))
 
     def action_retry(self) -> None:
         row = self.query_one(MatrixView).selected

@@ -13,8 +13,9 @@ from textual.screen import Screen
 from textual.widgets import Log
 from textual.worker import get_current_worker
 
+from core.engine.states import TaskState
 from crboost_tui.actions import Action, bindings
-from crboost_tui.matrix import slurm_text
+from crboost_tui.matrix import queue_words, slurm_text
 from crboost_tui.terminal import glyph, hue
 from crboost_tui.widgets.keys import Keys
 from crboost_tui.widgets.line import Line
@@ -140,9 +141,9 @@ class TaskScreen(Screen[None]):
             except OSError as error:
                 data, skipped = b"", False
                 if first:
-                    self.app.call_from_thread(self._add, f"{path}: {error.strerror or error}\n", files)
+                    self.app.call_from_thread(self._add, told or f"{path}: {error.strerror or error}\n", files)
             offset += len(data)
-            if data or first:
+            if data or (first and path.exists()):
                 text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
                 text = text or "(empty so far)\n" if first else text
                 begin = f"... {offset - len(data)} bytes before this are not shown\n" if skipped else ""
@@ -162,10 +163,14 @@ class TaskScreen(Screen[None]):
             index = position(status, job, self.key)
         except CrboostError as error:
             return None, f"{error}\n"
+        waits = ""
+        if index is not None and job.states[index] == TaskState.QUEUED.value:
+            why = queue_words(status, job.id)
+            waits = f"Queued{f': {why}' if why else ''}.\nIts log begins when it starts.\n"
         if index is None or not job.folder or job.attempts[index] < 1:
-            return None, "This task has not run yet.\n"
+            return None, waits or "This task has not run yet.\n"
         folder = self.root / job.folder / "tasks" / self.key
-        return TaskFiles(folder, job.attempts[index], slurm_text(job, self.key)), ""
+        return TaskFiles(folder, job.attempts[index], slurm_text(job, self.key)), waits
 
     def _rendered(self) -> str:
         from core.engine.rendering import render_task

@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from core.errors import InputError
-from core.export import tasks
 from core.export.scheme import export_scheme
 from core.export.script import FOLDER, export_script
 from core.formats import star
 from core.standins.imod_files import write_imod_files
 from crboost_tui.main import main
-from tests.engine.test_changes import change
 from tests.rehearsed import CONF, DATA, rehearsal, run_to_end, wait_for
 
 JOBS = ("importmovies", "fsMotionAndCtf", "tsImport", "aligntiltsWarp", "tsCtf", "tsReconstruct")
@@ -42,11 +40,11 @@ def run(script: Path, seconds: float = 60.0) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_the_whole_run_is_one_file_that_can_be_run_again(tmp_path: Path) -> None:
+def test_the_whole_run_is_one_file_that_can_be_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = rehearsal(tmp_path / "it's $(touch x)", series=2, tilts=3, **DECIDED)
-    script = tmp_path / "run.sh"
+    script = tmp_path / "run it.sh"
     assert main(["export", "script", str(root), "-o", str(script)]) == 0
-    assert os.access(script, os.X_OK)
+    assert os.access(script, os.X_OK) and f"bash '{script}'\n" in capsys.readouterr().err
     ended = run(script)
     lines = ended.stdout.splitlines()
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -114,10 +112,10 @@ def test_what_is_excluded_is_not_exported(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_scheme_has_a_chain_of_external_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = rehearsal(tmp_path, series=2, tilts=3, conf=CONF, **DECIDED)
+    root = rehearsal(tmp_path / "two words", series=2, tilts=3, conf=CONF, **DECIDED)
     assert main(["export", "scheme", "plain", str(root)]) == 0
     folder = root / "Schemes/plain"
-    assert "relion_schemer --scheme plain --run" in capsys.readouterr().err
+    assert f"cd '{root}' && relion_schemer --scheme plain --run" in capsys.readouterr().err
     scheme = star.read(folder / "scheme.star")
     edges = scheme.block("scheme_edges")
     chain = list(
@@ -128,6 +126,7 @@ def test_a_scheme_has_a_chain_of_external_jobs(tmp_path: Path, capsys: pytest.Ca
     options = dict(zip(block.column("rlnJobOptionVariable"), block.column("rlnJobOptionValue"), strict=True))
     assert options["fn_exe"] == "Schemes/plain/tsCtf.sh" and options["do_queue"] == "No"
     assert (options["param1_label"], options["param1_value"]) == ("aligntiltsWarp", "Schemes/plain/aligntiltsWarp/")
+    assert options["in_mic"] == "Schemes/plain/importmovies/tilt_series.star"
     assert {path.name for path in (folder / "tasks/tsCtf").iterdir()} == {"Position_1.sh", "Position_2.sh"}
     assert not (folder / "start.sh").exists()
 
@@ -138,7 +137,7 @@ def test_the_jobs_of_a_scheme_run_without_a_queue_too(tmp_path: Path) -> None:
     for number, job in enumerate(JOBS[:3], 1):
         place = root / f"External/job{number:03d}"
         place.mkdir(parents=True)
-        called = [str(folder / f"{job}.sh"), "--o", f"External/job{number:03d}/", "--j", "1"]
+        called = [str(folder / f"{job}.sh"), "--o", f"External/job{number:03d}/", "--in_mics", "a.star"]
         ended = subprocess.run(called, cwd=root, capture_output=True, text=True, check=False)
         assert ended.returncode == 0 and ended.stderr == ""
         assert (place / "RELION_JOB_EXIT_SUCCESS").exists(), ended.stdout
@@ -158,18 +157,70 @@ def relion(folder: Path, pipeline: str = "relion_to_tomograms") -> Path:
     return root
 
 
-def test_relions_jobs_run_unsplit_and_imported_columns_are_added_without_us(tmp_path: Path) -> None:
+RELION_STEPS = [
+    "importmovies @all",
+    *(f"{job} {key}" for job in RELION_JOBS[1:] for key in ("Position_1", "Position_2", "@tables")),
+]
+
+
+def test_relions_jobs_run_for_each_series_and_their_tables_are_written_without_us(tmp_path: Path) -> None:
     root = relion(tmp_path)
     script = tmp_path / "run.sh"
     script.write_text(export_script(root, DATA))
     ended = run(script)
-    assert ended.stdout.splitlines() == [f"{job} @all: done" for job in RELION_JOBS], ended.stdout
+    assert ended.stdout.splitlines() == [f"{step}: done" for step in RELION_STEPS], ended.stdout + ended.stderr
     run_to_end(root)
-    for table in ("aligned_tilt_series.star", "tilt_series/Position_2.star"):
-        ours = (root / "External/job003" / table).read_text()
-        theirs = (root / FOLDER / "importAlignments/job003" / table).read_text()
+    for job, place, table in (
+        ("motioncorr/job002", "MotionCorr/job002", "corrected_tilt_series.star"),
+        ("motioncorr/job002", "MotionCorr/job002", "tilt_series/Position_2.star"),
+        ("importAlignments/job003", "External/job003", "aligned_tilt_series.star"),
+        ("importAlignments/job003", "External/job003", "tilt_series/Position_2.star"),
+        ("reconstructtomograms/job004", "Tomograms/job004", "tomograms.star"),
+        ("reconstructtomograms/job004", "Tomograms/job004", "tilt_series/Position_1.star"),
+    ):
+        ours = (root / place / table).read_text()
+        theirs = (root / FOLDER / job / table).read_text().replace(f"{FOLDER}/{job}/", f"{place}/")
         theirs = theirs.replace(f"{FOLDER}/motioncorr/", "MotionCorr/")
-        assert numbers(theirs.replace(f"{FOLDER}/importAlignments/", "External/")) == numbers(ours)
+        assert numbers(theirs) == numbers(ours), table
+
+
+def test_a_series_whose_movie_is_broken_is_missing_from_later_tables_until_it_is_whole(tmp_path: Path) -> None:
+    root = relion(tmp_path)
+    script = tmp_path / "run.sh"
+    script.write_text(export_script(root, DATA).replace("visible_seconds=90", "visible_seconds=1"))
+    movie = next((root / "frames").glob("Position_1_*"))
+    away = movie.rename(tmp_path / movie.name)
+    ended = run(script)
+    assert ended.returncode == 1
+    failed = {"motioncorr Position_1": "not done,", **dict.fromkeys(STEPS_AFTER, "left out,")}
+    for line, step in zip(ended.stdout.splitlines(), RELION_STEPS, strict=False):
+        assert line.startswith(f"{step}: {failed.get(step, 'done')}"), ended.stdout
+    tables = root / FOLDER / "reconstructtomograms/job004"
+    assert series_in(tables / "tomograms.star") == ["Position_2"]
+    away.rename(movie)
+    again = run(script)
+    assert again.returncode == 0, again.stdout
+    assert "reconstructtomograms Position_2: done before" in again.stdout
+    assert series_in(tables / "tomograms.star") == ["Position_1", "Position_2"]
+
+
+STEPS_AFTER = ("importAlignments Position_1", "reconstructtomograms Position_1")
+
+
+def series_in(table: Path) -> list[str]:
+    return star.read_columns(table, "global", ["rlnTomoName"])["rlnTomoName"]
+
+
+def test_an_array_of_relions_own_jobs_has_an_index_for_each_series(tmp_path: Path) -> None:
+    root = relion(tmp_path)
+    folder = export_scheme(root, DATA, "relion").folder
+    assert sorted(path.name for path in (folder / "tasks/motioncorr").iterdir()) == [
+        "@tables.sh",
+        "Position_1.sh",
+        "Position_2.sh",
+    ]
+    text = (folder / "motioncorr.sh").read_text()
+    assert "keys=(\n    Position_1\n    Position_2\n)" in text and "tables=@tables" in text.replace("'", "")
 
 
 def numbers(table: str) -> list[dict[str, str]]:
@@ -177,17 +228,6 @@ def numbers(table: str) -> list[dict[str, str]]:
     (block,) = star.parse(table).blocks
     rows = [dict(zip(block.labels, row, strict=True)) for row in block.rows]
     return [{name: value for name, value in row.items() if "AccumMotion" not in name} for row in rows]
-
-
-def test_a_series_with_values_of_its_own_is_nothing_for_relions_one_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = relion(tmp_path)
-    change(root, "reconstructtomograms", per_series={"Position_1": {"binned_angpix": 5.4}})
-    # RELION's types have no such field yet: the plan would refuse before the export does.
-    monkeypatch.setattr(tasks, "refuse_errors", lambda plan, to: None)
-    with pytest.raises(InputError, match="own values for Position_1: RELION's command"):
-        export_script(root, DATA)
 
 
 def test_what_a_container_needs_stands_in_the_script_once(tmp_path: Path) -> None:

@@ -68,8 +68,9 @@ def is_up() -> bool:
 
 
 def _made_of() -> str:
-    """What decides how it turns out."""
-    parts = (SUITE, LIBRARIES, PROGRAMS, PLACES, APT_CONF, DPKG_CONF, DEFINITION.read_text())
+    """What decides how it turns out: of the definition all but its comments."""
+    definition = [line for line in DEFINITION.read_text().splitlines() if not line.lstrip().startswith("# ")]
+    parts = (SUITE, LIBRARIES, PROGRAMS, PLACES, APT_CONF, DPKG_CONF, definition)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -121,6 +122,8 @@ def status() -> str:
             "DEBIAN UNSTABLE IS OUT OF REACH: NO APPTAINER AND NO RELION 5.1. TESTS THAT NEED THEM ARE LEFT OUT.\n"
             f"({reason})"
         )
+    if IMAGE.is_dir() and facts().get("made_of", _made_of()) != _made_of():
+        return f"the container {IMAGE} was made from another definition: make testbed"
     if not is_up():
         return "no containers here: Apptainer and RELION 5.1 are not set up"
     return f"Apptainer is {shutil.which('apptainer')}, and RELION 5.1 is in the container {IMAGE}"

@@ -118,6 +118,29 @@ def test_a_template_that_ends_before_its_command_is_found_out(
     assert found["state"] == "failed" and "no module nothing" in found["found"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_job_tries_the_launcher_of_the_template(
+    cluster: PrivateCluster, environment: dict[str, str], tmp_path: Path, there: bool
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "relion_refine").write_text("#!/bin/sh\necho RELION version: 5.0.1\n")
+    launcher = programs / ("starter" if there else "another")
+    launcher.write_text(
+        '#!/bin/bash\nn=$2; shift 2; for ((i = 0; i < n; i++)); do OMPI_COMM_WORLD_RANK=$i "$@" & done; wait\n'
+    )
+    for one in programs.iterdir():
+        one.chmod(0o755)
+    template = tmp_path / "etc" / "qsub.sh"
+    template.write_text(f"#!/bin/bash\nPATH={programs}:$PATH\nstarter -n XXXmpinodesXXX XXXcommandXXX\n")
+    settings(environment, f"qsub: {{template: qsub.sh}}\ntools: {{relion: {{binary: true, path: {programs}}}}}\n")
+    found = doctor(environment, cluster.conf)
+    assert found["Slurm/a job"]["state"] == "ok"
+    assert found["Slurm/MPI"]["state"] == ("ok" if there else "failed"), found["Slurm/MPI"]
+    assert there or "starter: command not found" in found["Slurm/MPI"]["found"]
+    assert "Tools/relion MPI" not in found
+
+
 def test_a_full_queue_is_a_warning_and_the_job_is_taken_back(
     make_cluster: MakeCluster, environment: dict[str, str], tmp_path: Path
 ) -> None:

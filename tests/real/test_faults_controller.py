@@ -47,8 +47,10 @@ def test_a_controller_that_stands_still_changes_nothing(
     root = slurm_project(tmp_path, series=4, conf=IMPATIENT)
     stand_in(root, seconds=seconds / 4)
     requests.run(root, DATA, to=STEP)
-    cluster.pause_controller()
     with engine_of(root) as engine:
+        assert engine.slurm is not None
+        engine.slurm.facts = engine.slurm.slurm.facts()
+        cluster.pause_controller()
         # While submitting: sbatch is given up, but the controller takes the job when it goes on.
         drive(engine, until=lambda: "sbatch" in engine.ledger.status.queue.trouble, seconds=30)
         steps(engine, seconds)
@@ -63,6 +65,27 @@ def test_a_controller_that_stands_still_changes_nothing(
         drive(engine, until=lambda: "?" not in letters(engine, STEP), seconds=60)
         stand_in(root)
         drive(engine, seconds=60)
+        check_once(root, engine, STEP)
+        assert set(engine.ledger.job(STEP).attempts) == {1}
+
+
+def test_a_controller_that_is_down_when_a_run_begins_and_goes_down_again(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    cluster = make_cluster(nodes=1, gpus=0)
+    root = slurm_project(tmp_path, series=3, conf=site_conf(slurm={**FAST, "seconds": 5}))
+    stand_in(root, seconds=4)
+    requests.run(root, DATA, to=STEP)
+    cluster.stop_controller()
+    with engine_of(root) as engine:
+        drive(engine, until=lambda: bool(engine.ledger.status.queue.trouble), seconds=30)
+        assert letters(engine, STEP) == "ooo"
+        cluster.start_controller()
+        drive(engine, until=lambda: letters(engine, STEP) == ">>>", seconds=60)
+        cluster.stop_controller()
+        steps(engine, 6)
+        cluster.start_controller()
+        drive(engine, seconds=90)
         check_once(root, engine, STEP)
         assert set(engine.ledger.job(STEP).attempts) == {1}
 

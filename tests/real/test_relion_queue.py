@@ -62,6 +62,17 @@ def test_slurms_commands_work_inside(relion: Relion, cluster: PrivateCluster) ->
     cluster.wait_states(job, "CANCELLED")
 
 
+@pytest.mark.parametrize("name", ["a:b;c", "$LIB, it's"])
+def test_slurms_commands_work_in_a_project_with_any_name(
+    name: str, image: Path, cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    project = tmp_path / name
+    project.mkdir()
+    relion = Relion(project, image, find_slurm(project / ".crboost/slurm"))
+    job = relion.run("sbatch", "--parsable", "--output=/dev/null", "--wrap", "true").strip()
+    cluster.wait_states(job, "COMPLETED")
+
+
 def test_a_job_of_relion_pipeliner_runs_on_a_node_outside_the_container(
     relion: Relion, cluster: PrivateCluster
 ) -> None:

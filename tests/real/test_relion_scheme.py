@@ -58,9 +58,10 @@ def processes(root: Path) -> dict[str, str]:
 
 
 def test_the_whole_pipeline_runs_as_a_scheme(image: Path, cluster: PrivateCluster, tmp_path: Path) -> None:
-    root = project(tmp_path, image, series=3)
+    root = project(tmp_path / "a:b;c", image, series=3)
     scheme = export_scheme(root, DATA, "whole")
-    assert scheme.jobs == JOBS
+    assert scheme.jobs == JOBS and scheme.start is not None
+    assert len(scheme.start.read_text().splitlines()) > 50
     said = run(root, scheme)
     assert said.count("Submitted batch job") == len(JOBS)
     assert processes(root) == {f"External/job{number:03d}/": "Succeeded" for number in range(1, 7)}
@@ -169,10 +170,32 @@ def test_relions_own_jobs_run_as_a_scheme(image: Path, cluster: PrivateCluster, 
     said = run(root, scheme)
     assert said.count("Submitted batch job") == 4
     assert processes(root) == {f"External/job{number:03d}/": "Succeeded" for number in range(1, 5)}
-    assert "relion_run_motioncorr_mpi" in (root / "External/job002/tasks/@all/1.out").read_text()
+    assert "relion_run_motioncorr_mpi" in (root / "External/job002/tasks/Position_2/1.out").read_text()
+    edges = star.read(root / "default_pipeline.star").block("pipeline_input_edges")
+    inputs = ["job001/tilt_series.star", "job002/corrected_tilt_series.star", "job003/aligned_tilt_series.star"]
+    assert list(edges.column("rlnPipeLineEdgeFromNode")) == [f"External/{table}" for table in inputs]
     check_tomograms(root, root / "External/job004", "External/job002/frames/")
     tables = [path.read_text() for path in root.glob("External/job*/**/*.star")]
     assert tables and not any("Schemes/relion/jobs/" in text for text in tables)
+
+
+def test_a_broken_movie_costs_relions_jobs_its_own_series_only(
+    image: Path, cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    root = relion_project(tmp_path, image, "slurm")
+    movie = next((root / "frames").glob("Position_1_*")).resolve()
+    movie.write_bytes(b"no movie at all")
+    scheme = export_scheme(root, DATA, "broken")
+    told_to_wait_less(scheme)
+    run(root, scheme)
+    assert set(processes(root).values()) == {"Succeeded"}
+    for number, table in ((2, "corrected_tilt_series"), (3, "aligned_tilt_series"), (4, "tomograms")):
+        job = root / f"External/job{number:03d}"
+        assert star.read_columns(job / f"{table}.star", "global", ["rlnTomoName"])["rlnTomoName"] == ["Position_2"]
+        assert sorted((job / "run.out").read_text().splitlines())[-2:] == [
+            f"{RELION_JOBS[number - 1]} Position_1: failed",
+            f"{RELION_JOBS[number - 1]} Position_2: done",
+        ]
 
 
 def test_relions_own_jobs_run_from_one_script(image: Path, tmp_path: Path) -> None:
@@ -180,5 +203,7 @@ def test_relions_own_jobs_run_from_one_script(image: Path, tmp_path: Path) -> No
     script = tmp_path / "run.sh"
     script.write_text(export_script(root, DATA))
     ended = subprocess.run(["bash", str(script)], cwd="/", capture_output=True, text=True, timeout=100, check=False)
-    assert ended.stdout.splitlines() == [f"{job} @all: done" for job in RELION_JOBS], ended.stdout + ended.stderr
+    steps = [f"{job} {key}" for job in RELION_JOBS[1:] for key in ("Position_1", "Position_2", "@tables")]
+    said = ["importmovies @all: done", *(f"{step}: done" for step in steps)]
+    assert ended.stdout.splitlines() == said, ended.stdout + ended.stderr
     check_tomograms(root, root / FOLDER / "reconstructtomograms/job004", f"{FOLDER}/motioncorr/job002/frames/")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+
+import pytest
 
 from core.cluster.protocol import AttemptPaths, read_start
 from core.engine import requests
@@ -18,7 +21,7 @@ from tests.rehearsed import DATA, done_attempts, run_to_end, states
 from tests.unit.test_template import BASH_LAB, BASH_TABLE
 
 MOTION = "fsMotionAndCtf"
-SERIES = 130
+SERIES = 500 if os.environ.get("CRBOOST_SLOW") else 130
 
 
 def test_a_labs_own_template_takes_the_whole_pipeline_through(cluster: PrivateCluster, tmp_path: Path) -> None:
@@ -145,6 +148,7 @@ def test_submissions_come_from_a_budget(make_cluster: MakeCluster, tmp_path: Pat
         assert allowed - 0.1 <= moment - made[0] <= allowed + 1.5, [round(one - made[0], 2) for one in made]
 
 
+@pytest.mark.timeout(600)
 def test_a_submit_limit_is_found_out_by_being_refused_and_then_kept(site: Site, tmp_path: Path) -> None:
     root = slurm_project(tmp_path, series=SERIES, conf=site_conf(resources={"account": "few"}))
     run_to_end(root, to="importmovies")
@@ -159,7 +163,7 @@ def test_a_submit_limit_is_found_out_by_being_refused_and_then_kept(site: Site, 
             assert "x" not in letters(engine, MOTION)
             return engine.idle()
 
-        drive(engine, done, seconds=110)
+        drive(engine, done, seconds=500)
         assert letters(engine, MOTION) == "+" * SERIES
         assert 95 <= most <= 100
     refused = [call for call in calls(root, "sbatch") if call["code"]]

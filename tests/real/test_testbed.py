@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.real import sweep
+from tests.real import containers, sweep
 from tests.real.cluster import PrivateCluster
 from tests.real.conftest import MakeCluster, absent
 from tests.real.site import Site
@@ -34,6 +35,23 @@ def test_both_nodes_of_a_private_cluster_run_jobs_with_a_gpu(cluster: PrivateClu
         cluster.wait_states(job, "COMPLETED")
         assert (tmp_path / f"{job}.out").read_text() == f"{node} 0\n"
     assert os.environ["SLURM_CONF"] == str(cluster.conf)
+
+
+def test_a_container_is_made_again_for_another_definition_but_not_for_another_comment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition, image, facts = tmp_path / "x.def", tmp_path / "image", tmp_path / "facts.json"
+    for name, path in (("DEFINITION", definition), ("IMAGE", image), ("FACTS", facts)):
+        monkeypatch.setattr(containers, name, path)
+    monkeypatch.setattr(containers, "_apptainer_runs", lambda: True)
+    definition.write_text("# One.\nFrom: a\n%post\n    # two\n    true\n")
+    assert "no containers here" in containers.status()
+    image.mkdir()
+    facts.write_text(json.dumps({"made_of": containers._made_of()}))
+    definition.write_text("# Another.\n# One.\nFrom: a\n%post\n    # three\n    true\n")
+    assert containers.is_up() and str(image) in containers.status()
+    definition.write_text("From: b\n%post\n    true\n")
+    assert not containers.is_up() and "made from another definition: make testbed" in containers.status()
 
 
 def test_rpcs_are_counted(cluster: PrivateCluster) -> None:

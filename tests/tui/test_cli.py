@@ -44,6 +44,11 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
+def test_the_next_command_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", str(tmp_path / "two words")]) == 0
+    assert capsys.readouterr().err.endswith(f"Next: crboost plan '{tmp_path}/two words'\n")
+
+
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
     told = capsys.readouterr()
     assert told.out == ""
@@ -248,6 +253,24 @@ def test_config_shows_origins(project: Path, capsys: pytest.CaptureFixture[str])
     found = {each["setting"]: each for each in json.loads(capsys.readouterr().out)}
     assert found["local.cpus"]["value"] == 3
     assert "conf.yaml" in found["local.cpus"]["origin"]
+
+
+def test_config_and_pipelines_read_well_at_80_columns(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".crboost" / "conf.yaml").write_text(
+        "tools: {relion: {container: true, path: /images/relion.sif, binds: [/a/long/folder, /another/long/folder]}}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    assert main(["config", str(project)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in told if line.startswith(" ")) <= 80
+    origin = next(number for number, line in enumerate(told) if line.endswith(".crboost/conf.yaml"))
+    assert told[origin + 1].startswith("  tools.relion")
+    assert main(["new", "--pipelines"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -161,8 +160,7 @@ def test_a_bundle_is_made_and_installed_without_network(tmp_path: Path) -> None:
     if os.environ.get("CRBOOST_TESTBED") != "required":
         pytest.skip("takes a minute (CRBOOST_TESTBED=required)")
     archive = bundle.make(tmp_path, [f"{sys.version_info[0]}.{sys.version_info[1]}"])
-    with tarfile.open(archive) as stream:
-        stream.extractall(tmp_path, filter="data")
+    assert run("tar", "-xzf", archive, cwd=tmp_path).returncode == 0
     (root,) = tmp_path.glob("crboost-*-linux-x86_64")
     assert run("sha256sum", "-c", "--quiet", "SHA256SUMS", cwd=root).returncode == 0
     nowhere = {"PIP_INDEX_URL": "file:///nowhere", "PIP_FIND_LINKS": "", "PYTHON": sys.executable}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from core.relion.project import prepare_project
+from crboost_tui.app import CrboostApp
 from crboost_tui.main import main
+from crboost_tui.screens.monitor import MonitorScreen
+from crboost_tui.screens.relion import RelionScreen
 from tests.shared import shared
 from tests.tui import seed
 
@@ -103,6 +108,50 @@ def test_a_pipeline_of_relion_5_1_itself(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["status", "--json", str(tmp_path)]) == 0
     jobs = json.loads(capsys.readouterr().out)["relion"]
     assert len(jobs) == text.count(" Scheduled") and any(job["inputs"] for job in jobs)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 34)])
+def test_relions_jobs_on_a_screen(tmp_path: Path, snap_compare: Any, size: tuple[int, int]) -> None:
+    root = tmp_path / "session"
+    root.mkdir()
+    (root / "default_pipeline.star").write_text(PIPELINE)
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await shown(pilot, 3)
+
+    assert snap_compare(CrboostApp(root, utf8=True), terminal_size=size, run_before=before)
+
+
+async def test_a_scheme_that_runs_beside_us_is_shown_live(tmp_path: Path) -> None:
+    root = seed.write(tmp_path / "ours", seed.status())
+    (root / "default_pipeline.star").write_text(PIPELINE)
+    app = CrboostApp(root, utf8=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for _ in range(100):
+            await pilot.pause(0.02)
+            if isinstance(app.screen, MonitorScreen) and app.screen.picture is not None:
+                break
+        await pilot.press("g")
+        screen = await shown(pilot, 3)
+        new = PIPELINE.replace(
+            "External/job003/       None relion.external    Running",
+            "External/job003/ None relion.external Succeeded \nExternal/job004/ None relion.external    Running",
+        )
+        (root / "default_pipeline.star").write_text(new)
+        await shown(pilot, 4)
+        assert [job.status for job in screen.jobs[2:]] == ["Succeeded", "Running"]
+        await pilot.press("escape")
+        assert isinstance(app.screen, MonitorScreen)
+
+
+async def shown(pilot: Pilot[Any], jobs: int) -> RelionScreen:
+    for _ in range(250):
+        await pilot.pause(0.02)
+        screen = pilot.app.screen
+        if isinstance(screen, RelionScreen) and len(screen.jobs) == jobs:
+            await pilot.pause()
+            return screen
+    raise AssertionError("the jobs did not come")
 
 
 def test_what_is_neither_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -276,6 +276,48 @@ def test_what_no_node_can_give_is_one_sentence(values: dict[str, ResourceValue],
     assert slurm.unfit(asked(**values), slurm.parse_nodes(SINFO), "cpu") == problem
 
 
+def test_every_image_is_tried_and_a_bad_one_is_named_with_its_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(tmp_path, "apptainer", 'case $* in *bad.sif*) echo broken >&2; exit 255 ;; esac; touch "${@: -1}"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    images = {"warp": "bad.sif", "relion": "good.sif", "imod": "good.sif"}
+    known = {}
+    for name, image in images.items():
+        (tmp_path / image).touch()
+        known[name] = Tool(container=True, path=str(tmp_path / image))
+    bad, good = containers.bind_and_write(around(known))
+    assert (bad.state, good.state) == ("failed", "ok")
+    assert bad.found.startswith("warp: ") and "broken" in bad.found
+    assert bad.advice == f"Try it by hand: apptainer exec {tmp_path / 'bad.sif'} true"
+    assert "inside relion, imod into" in good.found
+
+
+def test_ranks_that_nothing_here_can_start_are_not_said_to_be_fine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(tmp_path, "relion_refine", "echo RELION version: 5.0.1")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    here = around({"relion": Tool(binary=True, path=str(tmp_path))})
+    ranks = [one for one in tools._tool(here, "relion") if one.name == "relion MPI"]
+    assert [one.state for one in ranks] == ["warning"] and "not tried" in ranks[0].found
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "said"),
+    [
+        ("rank 1\nrank 0\nended 0\n", "ok", "two ranks started on n1"),
+        ("rank ?\nrank ?\nended 0\n", "warning", "do not know their number"),
+        ("rank 0\nended 0\n", "warning", "1 of them began"),
+        ("tasks.sh: line 4: mpirun: command not found\nended 127\n", "failed", "code 127: tasks.sh: line 4: mpirun:"),
+        ("", "failed", "could not be started"),
+    ],
+)
+def test_what_came_of_two_ranks_on_a_node_is_one_line(text: str, state: str, said: str) -> None:
+    found = slurm._two_ranks(around({}), text, "n1")
+    assert found.state == state and said in found.found
+
+
 def test_without_slurm_there_is_one_line_about_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     here = around({})

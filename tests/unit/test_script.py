@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from core.cluster.batch import render_tasks
 from core.cluster.protocol import AttemptPaths, AttemptState, read_start, read_state, withdraw
 from core.cluster.quoting import comment, quote, variable, words
-from core.cluster.script import Attempt, render
+from core.cluster.script import COMMON, Attempt, render
 from core.errors import InputError
 from core.jobs._task import Check, Copy, Link, MakeFolder, MoveAside, Product, StageOperation, Work, WriteText
 from core.tools.command import Command
@@ -648,7 +648,25 @@ def test_a_launched_command_is_ended_with_all_that_it_started(bench: Bench) -> N
 
 def test_without_mpi_a_script_knows_no_launcher(bench: Bench) -> None:
     attempt = Attempt(bench.paths, "fs", bench.project, bench.inbox, ranks=7)
-    assert "crboost_launch" not in render(Work(commands=(bench.bash("true"),)), attempt, _argv)
+    text = render(Work(commands=(bench.bash("true"),)), attempt, _argv)
+    assert "crboost_launch" not in text.partition(COMMON)[0]
+
+
+def test_what_starts_the_ranks_is_named_where_it_may_be_missing(bench: Bench) -> None:
+    work = Work(commands=(bench.bash("exit 127", mpi=True),))
+    state = bench.run(work, ranks=3)
+    assert state.reason.startswith('bash, or what starts its ranks (mpirun -n 3 "$@"), was not found on ')
+    paths = bench.write(work, 2)
+    table = bench.project / "table.sh"
+    table.write_text(render_tasks([[paths.script]], 'srunn --mpi=pmix "$@"', ""))
+    subprocess.run(["bash", str(table)], env={"PATH": os.environ["PATH"]}, timeout=30, capture_output=True)
+    told = read_state(paths.state)
+    assert told is not None
+    assert told.reason.startswith('bash, or what starts its ranks (srunn --mpi=pmix "$@"), was not found on ')
+    alone = bench.write(Work(commands=(bench.bash("exit 127"), bench.bash("true", mpi=True))), 3)
+    bench.start(alone).communicate(timeout=30)
+    told = read_state(alone.state)
+    assert told is not None and told.reason.startswith("bash was not found on ")
 
 
 def _argv(command: Command) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from core.errors import InputError
 from core.tools import slurm_in_container
 from core.tools.command import Command
-from core.tools.slurm_in_container import find_slurm
+from core.tools.slurm_in_container import SlurmInside, find_slurm
 
 
 class Site:
@@ -42,6 +43,9 @@ class Site:
             f"SLURM_CONF              = {self.conf}",
         )
         self.program("scontrol", "/bin/cat <<'END'\nConfiguration data as of now\n{}\nEND".format("\n".join(lines)))
+
+
+RELION = Command("relion", ("relion_schemer",), "/p")
 
 
 @pytest.fixture
@@ -78,8 +82,16 @@ def test_libraries_come_as_copies_without_the_c_library(site: Site, tmp_path: Pa
     found = find_slurm(tmp_path / "inside")
     assert [path.name for path in (tmp_path / "inside").iterdir()] == ["libmunge.so.2"]
     assert (tmp_path / "inside/libmunge.so.2").read_text() == "munge"
-    assert ("LD_LIBRARY_PATH", str(tmp_path / "inside")) in found.env
+    assert ("LD_LIBRARY_PATH", str(tmp_path / "inside")) in found.given_to(RELION).env
     assert not [path for path in found.binds if path.startswith("/lib")]
+
+
+@pytest.mark.parametrize("project", ["/data/a:b", "/data/a;b", "/data/$LIB"])
+def test_libraries_below_a_path_that_cannot_be_named_are_found_from_the_project(project: str) -> None:
+    inside = SlurmInside((), (), f"{project}/.crboost/slurm")
+    assert inside.given_to(replace(RELION, cwd=project)).env == (("LD_LIBRARY_PATH", ".crboost/slurm"),)
+    with pytest.raises(InputError, match="choose another one"):
+        inside.given_to(RELION)
 
 
 def test_the_usual_socket_is_taken_where_nothing_else_is_said(

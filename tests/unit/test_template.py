@@ -32,6 +32,7 @@ from core.engine.relion_sync import relion_options
 from core.errors import InputError
 from core.formats import plain_yaml
 from core.jobs._registry import job_types
+from core.project.problems import validated
 from core.project.resources import Resources, ResourceValue
 from core.project.site import Qsub, SiteFile
 from crboost_tui.main import main
@@ -684,9 +685,9 @@ def test_relion_is_told_the_same_fields() -> None:
         "RELION_QSUB_EXTRA1": "Partition",
         "RELION_QSUB_EXTRA1_DEFAULT": "gpu",
         "RELION_QSUB_EXTRA1_HELP": "Partition (queue) of the cluster.",
-        "RELION_QSUB_EXTRA2": "Memory gb",
+        "RELION_QSUB_EXTRA2": "Memory per node",
         "RELION_QSUB_EXTRA2_DEFAULT": "16G",
-        "RELION_QSUB_EXTRA2_HELP": "Memory per node in GB.",
+        "RELION_QSUB_EXTRA2_HELP": "Memory per node as Slurm takes it, e.g. 16G.",
         "RELION_QSUB_EXTRA4": "Scratch gb",
         "RELION_QSUB_EXTRA4_DEFAULT": "3",
     }
@@ -702,6 +703,107 @@ def test_relion_is_told_the_same_fields() -> None:
         "qsub_extra4": "",
     }
     assert relion_queue_options(qsub({1: "partition"}), resources) == {}
+
+
+# Lines of #SBATCH with the table of each form that memory and time have in templates.
+IN_RELION = {
+    "gigabytes": ("#SBATCH --mem=XXXextra1XXXG\n#SBATCH --time=XXXextra2XXX:00:00", {1: "memory_gb", 2: "minutes"}),
+    "megabytes": ("#SBATCH --mem XXXextra1XXXmb # all\n#SBATCH -t XXXextra2XXX:00", {1: "memory_gb", 2: "minutes"}),
+    "as Slurm writes it": ("#SBATCH --mem=XXXextra1XXX -t XXXextra10XXX", {1: "memory_gb", 10: "minutes"}),
+    "days first": ("#SBATCH --mem-per-cpu=XXXextra2XXXg --time 0-XXXextra1XXX:00:00", {2: "memory_gb", 1: "minutes"}),
+    "own field": ("#SBATCH XXXextra1XXX\n#SBATCH --lic=XXXextra2XXX", {1: "site_options", 2: "more"}),
+    "said before": ("# XXXextra1XXX\n#SBATCH --x=a # XXXextra1XXX\n#SBATCH --mem=XXXextra1XXXG", {1: "memory_gb"}),
+    "said later": ("#SBATCH --mem=XXXextra1XXX\necho XXXextra1XXXG, XXXextra2XXX:00", {1: "memory_gb", 2: "minutes"}),
+}
+LABS = {
+    "bash": (BASH_LAB, BASH_TABLE),
+    "tcsh": (TCSH_LAB, TCSH_TABLE),
+    "continued": (CONTINUED_LAB, {}),
+    "shipped": (
+        (DATA / "qsub" / "slurm.sh").read_text(),
+        {1: "partition", 2: "constraint", 3: "nodes", 4: "tasks", 5: "cpus", 6: "gres", 7: "memory_gb"}
+        | {8: "minutes", 9: "account", 10: "qos"},
+    ),
+    **{name: (f"#!/bin/bash\n{lines}\nXXXcommandXXX\n", table) for name, (lines, table) in IN_RELION.items()},
+}
+
+
+def as_relion_fills_it(text: str, job_star: dict[str, str], extra: dict[str, str], numbers: dict[str, int]) -> str:
+    """RELION replaces the words as plain text, one after another, and drops nothing."""
+    for word, value in (*extra.items(), *numbers.items(), ("queue", job_star["queuename"])):
+        text = text.replace(f"XXX{word}XXX", str(value))
+    text = text.replace("XXXnameXXX", "External/job002/")
+    return text.replace("XXXoutfileXXX", "External/job002/run.out").replace("XXXerrfileXXX", "External/job002/run.err")
+
+
+def sbatch_options(text: str) -> list[list[str]]:
+    rows = (row.partition(" #")[0].split() for row in text.splitlines() if row.startswith("#SBATCH"))
+    return [row for row in rows if row != ["#SBATCH"]]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("form", LABS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(memory=st.integers(1, 100_000), minutes=st.integers(1, 525_600))
+@example(memory=1, minutes=90)
+def test_relion_asks_slurm_for_the_same(tmp_path: Path, form: str, line_end: str, memory: int, minutes: int) -> None:
+    """With its window's defaults as with what a job.star says."""
+    lab, (text, fields) = Lab(tmp_path), LABS[form]
+    texts: dict[str, ResourceValue] = {"partition": "p", "constraint": "c", "gres": "gpu:1", "account": "a", "qos": "q"}
+    own: ResourceValue = {"site_options": "--exclusive", "more": 3}
+    site: dict[str, ResourceValue] = {
+        **texts,
+        "nodes": 1,
+        "tasks": 2,
+        "cpus": 3,
+        "gpus": 1,
+        "memory_gb": memory,
+        "minutes": minutes,
+        "extra": own,
+    }
+    template = lab.template(text.replace("\n", line_end).encode())
+    table = qsub(fields, template=str(template.path))
+    filled = fill(template, wanted("site", **site), table, job_folder="External/job002", tasks_file=lab.tasks)
+    variables = relion_variables(table, site)
+    job_star = relion_queue_options(table, wanted("site", **site))
+    defaults = {f"extra{number}": variables[f"RELION_QSUB_EXTRA{number}_DEFAULT"] for number in fields}
+    assert defaults == {f"extra{number}": job_star[f"qsub_extra{number}"] for number in fields}
+    numbers = {"mpinodes": 2, "threads": 3, "cores": 6, "dedicated": 6, "nodes": 1}
+    submitted = as_relion_fills_it(template.text, job_star, defaults, numbers)
+    assert sbatch_options(submitted) == sbatch_options(filled.text)
+
+
+@pytest.mark.parametrize(
+    ("form", "memory", "minutes", "in_help"),
+    [
+        ("gigabytes", "1", "2", ("in GB, a whole number.", "in hours, a whole number.")),
+        ("megabytes", "1024", "90", ("in MB, a whole number.", "in minutes, a whole number.")),
+        ("as Slurm writes it", "1G", "1:30:00", ("as Slurm takes it, e.g. 16G.", "as Slurm takes it, e.g. 1:30:00.")),
+    ],
+)
+def test_relions_windows_say_what_is_to_be_entered(
+    lab: Lab, form: str, memory: str, minutes: str, in_help: tuple[str, str]
+) -> None:
+    text, fields = LABS[form]
+    table = qsub(fields, template=str(lab.template(text).path))
+    variables = relion_variables(table, {"memory_gb": 1, "minutes": 90})
+    first, second = (f"RELION_QSUB_EXTRA{number}" for number in fields)
+    assert (variables[f"{first}_DEFAULT"], variables[f"{second}_DEFAULT"]) == (memory, minutes)
+    assert variables[f"{first}_HELP"] == f"Memory per node {in_help[0]}"
+    assert variables[f"{second}_HELP"] == f"Time limit {in_help[1]}"
+
+
+def test_no_help_speaks_of_how_crboost_is_told() -> None:
+    fields = sorted(set(Resources.model_fields) - {"extra"})
+    for field in fields:
+        said = relion_variables(qsub({1: field}), {})["RELION_QSUB_EXTRA1_HELP"]
+        assert "`" not in said and ";" not in said and said.endswith("."), field
+
+
+def test_the_number_of_a_field_must_be_one_that_relion_has() -> None:
+    for number in ("0", "11", "12", "a"):
+        with pytest.raises(InputError, match=rf"c, qsub\.extra\.{number}: is no XXXextraNXXX: .* must be 1 to 10\."):
+            validated(SiteFile, {"qsub": {"extra": {number: {"field": "qos"}}}}, "c")
 
 
 def test_jobs_of_ours_in_relions_windows() -> None:
