@@ -114,10 +114,11 @@ class RelionScreen(Screen[None]):
         state = RELION_STATES.get(job.status, "?")
         row = Text(no_wrap=True)
         row.append(f"{glyph(state, self.app.utf8)} ", self.app.colour(hue(state)))
-        row.append(fit(job.name, 26), "bold")
+        row.append(fit(job.name, 22), "bold")
         row.append("  " + fit(job.status, 10), self.app.colour(hue(state)))
-        row.append("  " + fit(job.type.removeprefix("relion."), 28))
+        row.append("  " + fit(job.type.removeprefix("relion."), 24))
         row.append(job.alias, self.app.colour("quiet"))
+        row.truncate(max(20, self.size.width - 4), overflow="ellipsis")
         return row
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
