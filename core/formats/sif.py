@@ -1,6 +1,6 @@
 """The labels of an Apptainer image, read from its file: no runtime is needed, which the head node often has not.
 
-A ``.sif`` begins with a header of 128 bytes and descriptors of 585 bytes (github.com/apptainer/sif, pkg/sif). What
+A ``.sif`` begins with a header of 128 bytes and descriptors of 585 bytes (apptainer/sif, pkg/sif). What
 ``apptainer inspect`` shows is one of its parts, a JSON text. A folder (sandbox) has the labels in a file.
 """
 

@@ -251,12 +251,14 @@ def test_a_new_engine_submits_again_what_a_killed_one_did_not_and_a_late_copy_do
     cluster: PrivateCluster, tmp_path: Path, sbatch: Client
 ) -> None:
     root = slurm_project(tmp_path, series=2)
-    late = tmp_path / "late"
-    killed_with(root, sbatch, f'dies; sleep 15; real "$@" > {late}')
+    late, now = tmp_path / "late", tmp_path / "now"
+    killed_with(root, sbatch, f'dies; until [[ -e {now} ]]; do sleep 0.2; done; real "$@" > {late}')
+    stand_in(root, seconds=2)
     with engine_of(root) as engine:
-        stand_in(root, seconds=2)
-        drive(engine, until=lambda: late.exists() and late.read_text(), seconds=40)
-        assert set(letters(engine, STEP)) <= {">", "q"}  # it comes while the new ones are there
+        drive(engine, until=lambda: letters(engine, STEP) == ">>", seconds=60)
+        now.touch()  # it comes while the new ones are there
+        wait_for(lambda: late.exists() and late.read_text())
+        assert letters(engine, STEP) == ">>"
         drive(engine)
         check_once(root, engine, STEP)
         assert engine.ledger.job(STEP).attempts == [2, 2]
