@@ -240,7 +240,8 @@ def queue_trouble(status: Status) -> str:
 
 def need_text(need: Need) -> str:
     """The sentence, with the fields that it is about where it does not name them."""
-    unnamed = [name for name in need.fields if name not in need.sentence]
+    prefix = f"{need.key}." if need.key else ""
+    unnamed = [f"{prefix}{name}" for name in need.fields if name not in need.sentence]
     return f"{need.sentence} ({', '.join(unnamed)})" if unnamed else need.sentence
 
 

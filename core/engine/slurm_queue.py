@@ -529,7 +529,8 @@ class SlurmQueue:
                     words = waiting_words(row.reason, partition=row.partition, gpus=gpu, ahead=ahead)
                 key = (made.instance, row.phase.value, row.reason, row.partition, words)
                 counts[key] += 1
-                if row.phase == Phase.PENDING and row.start and (key not in starts or row.start < starts[key]):
+                comes = row.phase == Phase.PENDING and row.start and not reason_meaning(row.reason).person
+                if comes and (key not in starts or row.start < starts[key]):
                     starts[key] = row.start
         return [
             {

@@ -121,7 +121,7 @@ class Qsub(_Part):
 
 _MANAGED = re.compile(
     r"--(job-name|array|output|error|requeue|no-requeue|open-mode|chdir|signal|export|parsable|wrap|wait|dependency|hold"
-    r"|kill-on-invalid-dep|test-only|uid|gid)(=|$)|-[JaoeDWdH]"
+    r"|kill-on-invalid-dep|test-only|uid|gid|clusters|cluster)(=|$)|-[JaoeDWdHM]"
 )
 
 

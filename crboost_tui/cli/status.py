@@ -116,8 +116,11 @@ def relion_lines(jobs: Sequence[ListedJob], terminal: Terminal) -> list[str]:
 
 
 def one_line(status: Status, terminal: Terminal) -> str:
-    """``✓212 ✗3 ▶8 project``, with a ``?`` where the queue does not answer."""
-    found = [f"{glyph(state.value, terminal.utf8)}{number}" for state, number in counts(status)]
+    """``✓212 ✗3 ▶8 project``, with ``!2`` where two things need a person and ``?`` where the queue does not answer."""
+    shown = [(state, number) for state, number in counts(status) if state != TaskState.NEEDS_YOU]
+    found = [f"{glyph(state.value, terminal.utf8)}{number}" for state, number in shown]
+    if status.needs:
+        found.insert(0, f"{glyph(TaskState.NEEDS_YOU.value, terminal.utf8)}{len(status.needs)}")
     if queue_trouble(status):
         found.append(f"?{status.counts()[TaskState.UNKNOWN] or ''}")
     return terminal.text(" ".join([*found, status.name]))

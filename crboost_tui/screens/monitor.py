@@ -261,7 +261,8 @@ class MonitorScreen(Screen[None]):
             if row.trouble:
                 matrix.go(index, _trouble_column(row.cells))
                 return
-        self.app.tell("Nothing failed.")
+        needs = self.picture.needs
+        self.app.tell("What needs you stands below the events." if needs else "Nothing failed.")
 
     def action_open(self, part: str) -> None:
         matrix = self.query_one(MatrixView)

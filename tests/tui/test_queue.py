@@ -142,7 +142,7 @@ def test_what_waits_in_vain_names_its_fields(tmp_path: Path, capsys: pytest.Capt
     for command in ("queue", "status"):
         assert main([command, str(root)]) == 0
         told = " ".join(capsys.readouterr().out.split())
-        assert f"{sentence} (resources.account, resources.partition)" in told
+        assert f"{sentence} (tsCtf.resources.account, tsCtf.resources.partition)" in told
 
 
 def test_a_submission_is_shown_whole_at_80_columns(
