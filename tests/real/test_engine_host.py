@@ -60,7 +60,7 @@ def test_a_pass_waits_until_it_knows_how_a_forgotten_task_ended(
     began = time.monotonic()
     assert once(root, DATA) == 0
     assert states(load_status(root))[MOTION] == "+x"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20  # looks that show nothing new come ever less often
 
 
 def hosted(**more: Any) -> str:
@@ -92,15 +92,15 @@ def test_an_engine_that_is_a_job_hands_over_to_its_successor_in_time(
     make_cluster: MakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = make_cluster(nodes=1, gpus=0)
-    root = slurm_project(tmp_path, seconds=8, conf=hosted())
+    root = slurm_project(tmp_path, seconds=12, conf=hosted())
     with monkeypatch.context() as patch:
-        patch.setattr(engine_job, "heir_seconds", lambda minutes: 5.0)
+        patch.setattr(engine_job, "heir_seconds", lambda minutes: 8.0)
         submit_engine_job(root, DATA)
     wait = subprocess.Popen(
         [*CRBOOST, "run", str(root), "--to", "tsImport", "--wait"], stderr=subprocess.PIPE, text=True
     )
+    wait_for(lambda: states(load_status(root)).get(MOTION) == ">>>", what="for running tasks")
     wait_for(lambda: _epoch(root) == 2, what="for the successor")
-    assert states(load_status(root)).get(MOTION) == ">>>"
     stand_in(root)
     said = wait.communicate(timeout=60)[1]
     assert wait.returncode == 0, said
