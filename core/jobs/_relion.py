@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 
 from core.dataset.model import Acquisition
 from core.errors import InputError, WorkFailed
-from core.jobs._base import JobContext, P, Problem, Producer, SeriesContext, TaskContext
+from core.jobs._base import JobContext, P, Problem, Producer, SeriesContext, SeriesResult, TaskContext
 from core.jobs._registry import job_type
 from core.jobs._star import Row, TableJob, read_series
 from core.jobs._warp import number_text
@@ -66,6 +66,17 @@ class RelionJob(TableJob[P]):
     def data_options(self, acquisition: Acquisition) -> Mapping[str, str]:
         """Options that come from how the data were taken."""
         return {}
+
+    def gather_series(self, job: JobContext[P], key: str, context: SeriesContext[P] | None) -> SeriesResult:
+        assert context is not None
+        try:
+            return self.gather_one(job, context)
+        except (InputError, WorkFailed) as error:
+            return SeriesResult(problem=str(error))
+
+    def gather_one(self, job: JobContext[P], context: SeriesContext[P]) -> SeriesResult:
+        """As :meth:`gather_series`. What it raises as :class:`InputError` or :class:`WorkFailed` is the problem."""
+        raise NotImplementedError
 
     def unsplit_command(self, options: Mapping[str, str], folder: str) -> tuple[str, ...]:
         """The command that RELION would make of these options (all of a ``job.star``) for the job in ``folder``

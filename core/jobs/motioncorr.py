@@ -250,16 +250,7 @@ class MotionCorr(RelionJob[MotionCorrParameters]):
     def table_row(self, job: JobContext[MotionCorrParameters], context: SeriesContext[MotionCorrParameters]) -> Row:
         return global_row(job, context, {PIXEL: tilt_series_pixel_angstrom(context)})
 
-    def gather_series(
-        self, job: JobContext[MotionCorrParameters], key: str, context: SeriesContext[MotionCorrParameters] | None
-    ) -> SeriesResult:
-        assert context is not None
-        try:
-            return self._gather(job, context)
-        except (InputError, WorkFailed) as error:
-            return SeriesResult(problem=str(error))
-
-    def _gather(
+    def gather_one(
         self, job: JobContext[MotionCorrParameters], context: SeriesContext[MotionCorrParameters]
     ) -> SeriesResult:
         series, own = context.series, task_folder(job.folder, context.series.id)

@@ -157,16 +157,7 @@ class ReconstructTomograms(RelionJob[ReconstructParameters]):
     def table_row(self, job: JobContext[ReconstructParameters], context: SeriesContext[ReconstructParameters]) -> Row:
         return _table_row(job, context, context.values.binned_angpix / tilt_series_pixel_angstrom(context))
 
-    def gather_series(
-        self, job: JobContext[ReconstructParameters], key: str, context: SeriesContext[ReconstructParameters] | None
-    ) -> SeriesResult:
-        assert context is not None
-        try:
-            return self._gather(job, context)
-        except (InputError, WorkFailed) as error:
-            return SeriesResult(problem=str(error))
-
-    def _gather(
+    def gather_one(
         self, job: JobContext[ReconstructParameters], context: SeriesContext[ReconstructParameters]
     ) -> SeriesResult:
         values, series_id = context.values, context.series.id
