@@ -117,7 +117,7 @@ class RelionScreen(Screen[None]):
         row.append(fit(job.name, 22), "bold")
         row.append("  " + fit(job.status, 10), self.app.colour(hue(state)))
         row.append("  " + fit(job.type.removeprefix("relion."), 24))
-        row.append(job.alias, self.app.colour("quiet"))
+        row.append(job.alias.rpartition("/")[2], self.app.colour("quiet"))
         row.truncate(max(20, self.size.width - 4), overflow="ellipsis")
         return row
 
