@@ -64,11 +64,11 @@ def make_project(
     rehearsal: bool = False,
 ) -> None:
     """A new project of a pipeline, with the inspected data linked into it."""
+    from core.engine.edits import assign, job_problems
     from core.project.create import create_project
     from core.project.model import ProjectFile, to_plain
     from core.project.pipelines import load_pipeline
     from core.relion.project import prepare_project
-    from crboost_tui.cli.set import assign, job_problems
     from crboost_tui.data import config_dir
 
     template = load_pipeline(config_dir() / "pipelines", pipeline)

@@ -17,7 +17,7 @@ from core.project.file import load, save
 from core.project.layout import ProjectPaths
 from core.project.site import Site, load_site
 from core.tools.table import Tool
-from crboost_tui.cli.set import assign
+from core.engine.edits import assign
 from tests.synthetic import DATA, make_project
 
 
