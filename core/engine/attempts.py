@@ -31,7 +31,7 @@ from core.cluster.protocol import (
 )
 from core.cluster.slots import Held
 from core.cluster.slurm import NotKnown, Refused
-from core.cluster.slurm_words import Phase, ReasonMeaning, StateMeaning, Trouble, state_meaning
+from core.cluster.slurm_words import STATES, Phase, ReasonMeaning, StateMeaning, Trouble, state_meaning
 from core.engine.causes import tail
 from core.engine.slurm_queue import SlurmQueue, Submitted
 from core.errors import ConflictError, CrboostError
@@ -51,6 +51,7 @@ _ANSWERED = -1
 INTERNAL = "internal-"
 TIME_LIMIT = "time limit"
 TIME_LIMIT_CODE = 140
+_REQUEUED = StateMeaning(Phase.ENDED, Trouble.REQUEUED, "was put back into the queue")
 
 
 @dataclass(slots=True)
@@ -142,6 +143,8 @@ class Attempts:
         """Why some attempt could not be looked at; it is tried again."""
         self._left: dict[str, int] = {}
         """Of each submission: how many attempts have not ended."""
+        self._over: list[str] = []
+        """Submissions that the journal is to forget, with the next :meth:`settle`."""
 
     def next_number(self, folder: Path, key: str, known: int) -> int:
         """The number of a new attempt: above every one that the ledger or the disk knows."""
@@ -156,7 +159,7 @@ class Attempts:
         try:
             job = self.submitter.submit(paths.script, job_id=token, environment={}, held=held, cwd=self.paths.root)
         except CrboostError:
-            self._settle(token)
+            self._over.append(token)
             raise
         live = Live(prepared.instance, paths.key, paths.number, paths, token, job=job, limit_seconds=limit_seconds)
         self._take(live)
@@ -218,7 +221,7 @@ class Attempts:
                     del self.live[(live.instance, live.key)]
                     with contextlib.suppress(OSError):  # never submitted: its number is free again
                         live.paths.script.unlink()
-                self._settle(answer.token)
+                    self._one_less(answer.token)
             # What never arrived is fenced one by one in follow(): a copy that comes all the same ends as duplicate.
             found.append(Placed(members[0].instance, members, answer.array, answer.refused, answer.said))
         return found
@@ -474,7 +477,7 @@ class Attempts:
         if row is None or row.phase == Phase.ENDED:
             meaning, node = self._meaning(live, queue)
         elif row.phase == Phase.PENDING and queue.asked_clock > live.gone:
-            meaning, node = StateMeaning(Phase.ENDED, Trouble.REQUEUED, "was put back into the queue"), row.node
+            meaning, node = _REQUEUED, row.node
             queue.cancel({live.token: [live.index]})  # it would end at once, but stands in the queue
         if meaning is None:
             killed = state.state == "stopped" and row is not None  # by Slurm, which has not ended it yet
@@ -482,6 +485,8 @@ class Attempts:
                 queue.hurry()
                 return None
             return ended
+        if state.state == "stopped" and meaning == STATES["COMPLETED"]:
+            meaning = _REQUEUED  # it has begun again since, and ended at once, as what has a state does
         if state.state == "failed" and meaning.trouble not in (Trouble.MEMORY, Trouble.TIME, Trouble.NODE):
             return Ended(live, state.state, state, ended.reason, node=node)
         return Ended(live, state.state, state, _because(meaning.words, ended), meaning.trouble, node or state.host)
@@ -508,20 +513,22 @@ class Attempts:
             self._left[live.token] = self._left.get(live.token, 0) + 1
 
     def _one_less(self, token: str) -> None:
-        self._left[token] = self._left.get(token, 1) - 1
-        if self._left[token] <= 0:
-            self._settle(token)
+        self._left[token] -= 1
+        if not self._left[token]:
+            del self._left[token]
+            self._over.append(token)
 
-    def _settle(self, token: str) -> None:
-        self._left.pop(token, None)
-        with contextlib.suppress(CrboostError):  # one that is not noted is settled again by the next engine
-            self.journal.settled(token)
+    def recovered(self) -> None:
+        """After :meth:`recover`: submissions of the journal of which nothing is live are over."""
+        self._over += [token for token in self.journal.read() if token not in self._left]
 
-    def settle_ended(self) -> None:
-        """After recovering: submissions of the journal of which nothing is live are over."""
-        for token in self.journal.read():
-            if token not in self._left:
-                self._settle(token)
+    def settle(self) -> None:
+        """Let the journal forget submissions that are over. To be called when the ends of their attempts are on the
+        disk: until then only the journal knows of them, and an engine that takes over would run them again."""
+        over, self._over = self._over, []
+        for token in over:
+            with contextlib.suppress(CrboostError):  # one that is not noted is settled again by the next engine
+                self.journal.settled(token)
 
     def _read_inbox(self) -> None:
         self.paths.inbox.mkdir(exist_ok=True)
@@ -580,7 +587,8 @@ class Attempts:
         self.slurm.cancel(wanted)
 
     def worker_answered(self, addresses: Iterable[tuple[str, str]]) -> None:
-        """The worker is through with these internal attempts, whatever became of them: what left no state is lost."""
+        """The worker is through with these internal attempts, whatever became of them: what left no state is lost,
+        or has never begun."""
         for address in addresses:
             live = self.live.get(address)
             if live is not None and live.worker:

@@ -30,6 +30,7 @@ from core.engine.ledger import Ledger
 from core.engine.local_slots import local_slots
 from core.engine.notify import end_sentence, notify
 from core.engine.plan import Plan, Sources, job_folders, read_sources
+from core.engine.queue_news import QueueNews
 from core.engine.readiness import Readiness
 from core.engine.relion_jobs import RelionJobs
 from core.engine.relion_sync import RelionSync
@@ -119,7 +120,7 @@ class Engine:
         self._trouble = ""
         self._progress_due = 0.0
         self._beat_due = 0.0
-        self._silent = False
+        self.queue_news = QueueNews(self)
         self.worked = False
         self._outcome = self.ledger.status.outcome()
         self.ledger.set_engine(
@@ -212,11 +213,11 @@ class Engine:
         for job in self.ledger.status.jobs:
             for key, character in zip(self.ledger.status.keys(job), job.states, strict=True):
                 if TaskState(character).live:
-                    self._silent |= TaskState(character) == TaskState.UNKNOWN
+                    self.queue_news.silent |= TaskState(character) == TaskState.UNKNOWN
                     number = self.ledger.attempt(job.id, key)
                     paths = AttemptPaths(self.root / job.folder, key, number)
                     self.attempts.recover(job.id, key, paths, unsettled.get((job.id, key, number)))
-        self.attempts.settle_ended()
+        self.attempts.recovered()
 
     def step(self) -> None:
         """One round. Raises :class:`LeaseLost` where the engine must end. A file that cannot be read or written now,
@@ -251,7 +252,7 @@ class Engine:
         self._enforce_wishes()
         self._judge()
         self.submitting.submit()
-        self._tell_queue()
+        self.queue_news.tell()
         self._use_worker()
         self.jobs.update()
         self._read_progress()
@@ -260,6 +261,7 @@ class Engine:
         self.ledger.set_needs(self._needs())
         self.lease.check_if_unsure()
         self.ledger.save()
+        self.attempts.settle()
 
     def _heartbeat(self) -> None:
         now = time.monotonic()
@@ -626,7 +628,7 @@ class Engine:
         for (instance, key), live in self.attempts.live.items():
             if (
                 live.running
-                and not (self._silent and live.in_slurm)
+                and not (self.queue_news.silent and live.in_slurm)
                 and self.ledger.knows(instance, key)
                 and self.ledger.state(instance, key) == TaskState.QUEUED
             ):
@@ -647,33 +649,6 @@ class Engine:
     def _is_held(self, instance: str, key: str) -> bool:
         """Whether nothing new should begin of it."""
         return bool(self.ledger.job(instance).paused) or self.wishes.of(instance, key) in (Wish.HOLD, Wish.DRAIN)
-
-    def _tell_queue(self) -> None:
-        """What Slurm says, in the ledger: the queue in words, what ended tasks used, and whether it answers at all."""
-        queue = self.attempts.slurm
-        if queue is None:
-            return
-        if queue.changed:
-            gpus = {job: self.submitting.asks_for_gpu(job) for job in self.plan.jobs}
-            self.ledger.set_queue(asked=round(queue.asked_clock, 1), trouble=queue.trouble, rows=queue.rows(gpus))
-        elif queue.trouble != self.ledger.status.queue.trouble:
-            self.ledger.set_queue(trouble=queue.trouble)
-        if queue.silent != self._silent:
-            self._silent = queue.silent
-            for (instance, key), live in self.attempts.live.items():
-                if live.in_slurm and self.ledger.knows(instance, key):
-                    known = TaskState.RUNNING if live.running else TaskState.QUEUED
-                    self.ledger.set_task(instance, key, TaskState.UNKNOWN if self._silent else known)
-        self._note_usage(queue)
-
-    def _note_usage(self, queue: SlurmQueue) -> None:
-        accounts = queue.take_accounts()
-        if not accounts:
-            return
-        for job in self.ledger.status.jobs:
-            mine = {key: accounts[name] for key, name in job.queue_ids.items() if name in accounts}
-            if mine:
-                self.ledger.used(job.id, {key: account.usage() for key, account in mine.items()})
 
     def _judge(self) -> None:
         """Bring the states of all tasks that something happened to up to date, upstream ones first."""
@@ -726,6 +701,11 @@ class Engine:
             taken = set(batch)
             self.submitting.internal = [address for address in internal if address not in taken]
             tasks = self._begin_internal(batch, worker)
+            try:
+                self.ledger.save()  # nothing else tells an engine that takes over which attempts the worker has
+            except (CrboostError, OSError):
+                self.attempts.worker_answered(batch)
+                raise
             self.worker.ask({"op": "internal", "instance": instance, "tasks": tasks, **common}, again=False)
             return
         before = set(self.gathering.dirty)
@@ -792,16 +772,7 @@ class Engine:
             for decision in self.plan.binding.decisions.values()
             if decision.state == "ask"
         ]
-        other = None if self.attempts.slurm is None else self.attempts.slurm.elsewhere()
-        if other is not None:
-            there, here = other
-            sentence = f"Tasks are in the queue of cluster {there}, but this host speaks to {here}: run crboost there."
-            needs.append(Need("waits", "", sentence))
-        for (instance, why), waiting in self.attempts.in_vain().items():
-            sentence = f"{instance}: {len(waiting)} tasks wait in Slurm's queue in vain: {why.words}."
-            if why.fields:
-                sentence += " Correct its resources, then run again."
-            needs.append(Need("waits", instance, sentence, [f"resources.{name}" for name in why.fields]))
+        needs += self.queue_news.needs()
         if held := self.readiness.held():
             needs.append(Need("held", "", f"On hold: {held}. crboost release lets them go on."))
         needs += [Need("paused", job.id, f"{job.id} is {job.paused}") for job in self.ledger.status.jobs if job.paused]
@@ -847,7 +818,7 @@ class Engine:
             or self.relion.busy
             or self.gathering.dirty
             or self.attempts.busy
-            or (self.attempts.uncertain and not self._silent)
+            or (self.attempts.uncertain and not self.queue_news.silent)
             or self.submitting.passing()
             or (self.slurm is not None and self.slurm.settle_accounts())
         )
@@ -876,6 +847,7 @@ class Engine:
             self.ledger.set_engine(state="ended")
             try:
                 self.ledger.save(force=True)
+                self.attempts.settle()
                 self.lease.release()
             except (CrboostError, OSError):
                 self.ledger.set_engine(state="running")

@@ -41,15 +41,12 @@ def ensure_engine(root: Path, data: Path, host: Host | None = None) -> str:
         ended = child.poll() is not None
         with contextlib.suppress(InputError):  # a damaged one, which the new engine is about to replace
             lease = read_lease(paths.lease)
+        new = lease if lease is not None and lease.epoch > epoch else None
+        lives = new is not None and is_alive(new) is not False
         # Its heart beats for the first time when it has found nothing that forbids it to act.
-        if (
-            lease is not None
-            and lease.epoch > epoch
-            and lease.beat
-            and (is_alive(lease) is not False or lease.released)
-        ):
-            return f"engine started on {lease.host} (process {lease.pid})"
-        if ended:
+        if new is not None and new.beat and (lives or new.released):
+            return f"engine started on {new.host} (process {new.pid})"
+        if ended and not lives:  # else somebody else's, started in the same moment, was faster
             raise CrboostError(f"The engine did not start: {_last_line(paths)}", paths.engine_log)
         time.sleep(0.03)
     raise CrboostError(f"The engine did not start within {START_SECONDS:.0f} s.", paths.engine_log)

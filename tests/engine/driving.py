@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from core.engine.engine import Engine
 from tests.rehearsed import DATA
 
@@ -34,6 +36,25 @@ def drive(engine: Engine, until: Callable[[], object] | None = None, seconds: fl
             return
         time.sleep(0.01)
     raise AssertionError([(job.id, "".join(job.states), job.causes) for job in engine.ledger.status.jobs])
+
+
+class _Killed(BaseException):
+    """Nothing that is there for errors sees it."""
+
+
+def kill_before_saving(engine: Engine, when: Callable[[], object]) -> None:
+    """Step until ``when()`` is true at a moment in which the engine would save its ledger, and end it there as a kill
+    does: with whatever it has done since it saved last, and without another word."""
+    save = engine.ledger.save
+
+    def killed(*, force: bool = False) -> None:
+        if when():
+            raise _Killed
+        save(force=force)
+
+    with mock.patch.object(engine.ledger, "save", killed), pytest.raises(_Killed):
+        drive(engine, until=lambda: False)
+    engine.paths.lease.unlink()  # so it cannot end in order any more, and another one may begin
 
 
 def letters(engine: Engine, instance: str) -> str:

@@ -19,12 +19,13 @@ import pytest
 from core.cluster.protocol import AttemptPaths
 from core.engine import lease as lease_module
 from core.engine import requests
+from core.engine import start as start_module
 from core.engine.attempts import Attempts, Live
 from core.engine.engine import Engine
 from core.engine.lease import HeldLease, Lease, LeaseLost, read_lease, watch_until_known
 from core.engine.reading import load_status
 from core.engine.start import ensure_engine, stop_now
-from core.errors import ConflictError
+from core.errors import ConflictError, CrboostError
 from core.project.layout import ProjectPaths
 from tests.engine.driving import drive, engine_of, letters
 from tests.rehearsed import DATA, done_attempts, rehearsal, start_engine, states, wait_for
@@ -198,6 +199,33 @@ def test_two_that_ask_at_once_get_one_engine_and_both_are_served(tmp_path: Path)
     wait_for(lambda: load_status(root).engine.request == 3 and load_status(root).engine.state == "ended")
     assert states(load_status(root))["importmovies"] == "+"
     assert set(done_attempts(root).values()) == {1}
+
+
+def test_who_finds_that_the_engine_of_somebody_else_was_faster_waits_for_that_one(
+    paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> subprocess.Popen[bytes]:
+        ours = subprocess.Popen(["false"])
+        ours.wait()
+        HeldLease.take(paths, "1")  # the other's, which has not found yet whether it may act
+        return ours
+
+    monkeypatch.setattr(start_module, "_start", too_late)
+    beat = threading.Timer(0.2, lambda: write(paths, replace(_lease(paths), beat=1)))
+    beat.start()
+    assert ensure_engine(paths.root, DATA, "here").startswith("engine started")
+    beat.join()
+
+    write(paths, replace(_lease(paths), released=True))
+    monkeypatch.setattr(start_module, "_start", lambda *_: subprocess.Popen(["false"]))
+    with pytest.raises(CrboostError, match="did not start"):
+        ensure_engine(paths.root, DATA, "here")
+
+
+def _lease(paths: ProjectPaths) -> Lease:
+    lease = read_lease(paths.lease)
+    assert lease is not None
+    return lease
 
 
 def test_a_request_at_the_moment_of_the_end_is_not_lost(tmp_path: Path) -> None:

@@ -161,6 +161,25 @@ def test_events_that_find_no_space_come_whole_later(tmp_path: Path, monkeypatch:
     assert [line.split('"sentence": ')[1] for line in lines] == ['"one"}', '"two"}', '"three"}']
 
 
+def test_what_the_worker_was_to_do_while_the_disk_was_full_is_done_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = rehearsal(tmp_path, series=1, tilts=3)
+    requests.run(root, DATA, to="importmovies")
+    with engine_of(root) as engine:
+        save, complaints = engine.ledger.save, [CrboostError("full")]
+
+        def full_once(*, force: bool = False) -> None:
+            if complaints and letters(engine, "importmovies") == "q":
+                raise complaints.pop()
+            save(force=force)
+
+        monkeypatch.setattr(engine.ledger, "save", full_once)
+        drive(engine, seconds=20)
+        assert letters(engine, "importmovies") == "+" and not complaints
+    assert set(done_attempts(root).values()) == {1}
+
+
 def test_nothing_starts_below_the_limit_of_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "SPACE_SECONDS", 0.1)
     usage = namedtuple("usage", "total used free")

@@ -119,6 +119,22 @@ def test_a_task_that_somebody_requeues_is_done_by_a_new_attempt(cluster: Private
     assert "was put back into the queue" in notices(root)
 
 
+def test_a_requeue_that_was_over_before_anybody_looked_is_one_all_the_same(
+    cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    """It begins again, finds that it has an end already, and is a success to Slurm."""
+    root = slurm_project(tmp_path, series=1)
+    with engine_of(root) as engine:
+        running(engine, root, 1)
+        (name,) = names(engine)
+        cluster.run("scontrol", "update", f"JobId={name}", "Requeue=1")
+        cluster.run("scontrol", "requeue", name)
+        cluster.wait_states(name.partition("_")[0], "COMPLETED")  # meanwhile the engine does nothing
+        to_the_end(engine, root, cluster)
+        assert engine.ledger.job(STEP).attempts == [2]
+    assert "was put back into the queue" in notices(root)
+
+
 def test_what_somebody_cancels_is_failed_until_a_person_retries_it(cluster: PrivateCluster, tmp_path: Path) -> None:
     root = slurm_project(tmp_path, series=6, conf=site_conf(resources={"at_once": 2}))
     with engine_of(root) as engine:
