@@ -693,7 +693,9 @@ class Engine:
         if self.worker.busy:
             return
         folders = {job.id: job.folder for job in self.ledger.status.jobs if job.folder}
-        common: Mapping[str, object] = {"version": self.sources.version, "folders": folders}
+        common: Mapping[str, object] = {
+            "version": self.sources.version, "folders": folders, "epoch": self.lease.lease.epoch
+        }  # fmt: skip
         if internal := self.submitting.internal:
             worker = self.worker.start()
             instance = internal[0][0]

@@ -18,6 +18,7 @@ from typing import Any
 from core.cluster.protocol import AttemptPaths, claim, inbox_name, mark_start, write_state
 from core.engine.binding import Binding, digest
 from core.engine.gathered import GatheredResults
+from core.engine.lease import LeaseLost, read_lease
 from core.engine.plan import read_sources
 from core.errors import CrboostError
 from core.files import disk_is_full
@@ -56,6 +57,12 @@ class Worker:
             folders = {name: self.root / folder for name, folder in request["folders"].items()}
             self._binding = (mark, sources.bind(folders))
         return self._binding[1]
+
+    def _check_epoch(self, epoch: int) -> None:
+        """What took long to read is not written once another engine has begun: its worker may be at the same tables."""
+        lease = read_lease(self.paths.lease)
+        if lease is not None and lease.epoch != epoch:
+            raise LeaseLost("Another engine has taken over this project: its worker writes the tables.", self.root)
 
     def _internal(self, request: dict[str, Any]) -> dict[str, Any]:
         binding = self._bind(request)
@@ -110,6 +117,7 @@ class Worker:
                 sys.stderr.write(traceback.format_exc())
                 result = SeriesResult(problem=_defect(error))
             found[key] = (item["mark"], result)
+        self._check_epoch(request["epoch"])
         gathered.add(found)
         included = {
             key: gathered.results[key] for key in keys if key in gathered.results and not gathered.results[key].problem

@@ -64,6 +64,7 @@ def test_a_reader_that_chokes_on_a_series_fails_that_one(tmp_path: Path, monkeyp
     with engine_of(root) as engine:
         drive(engine)
         folder = engine.ledger.job("importmovies").folder
+        epoch = engine.lease.lease.epoch
     kind = type(job_type("importmovies"))
     gather = kind.gather_series
 
@@ -82,6 +83,7 @@ def test_a_reader_that_chokes_on_a_series_fails_that_one(tmp_path: Path, monkeyp
         "settled": True,
         "version": None,
         "folders": {"importmovies": folder},
+        "epoch": epoch,
     }
     answer = Worker(root, DATA).answer(request)
     assert list(answer["problems"]) == ["Position_1"] and "surprise" in answer["problems"]["Position_1"]
@@ -89,6 +91,26 @@ def test_a_reader_that_chokes_on_a_series_fails_that_one(tmp_path: Path, monkeyp
     monkeypatch.setattr(kind, "gather_series", full_disk)
     answer = Worker(root, DATA).answer({**request, "items": [{"key": "Position_1", "mark": "newer"}]})
     assert answer["full"] and "problems" not in answer
+
+
+def test_the_worker_of_an_engine_that_lost_the_project_writes_no_tables(tmp_path: Path) -> None:
+    root = rehearsal(tmp_path, series=1, tilts=3)
+    requests.run(root, DATA, to="importmovies")
+    with engine_of(root) as engine:
+        drive(engine)
+        folder, epoch = engine.ledger.job("importmovies").folder, engine.lease.lease.epoch
+    table = root / folder / job_type("importmovies").main_output[0]
+    table.unlink()
+    request = {
+        "op": "gather", "id": 1, "instance": "importmovies", "keys": {"Position_1": None},
+        "items": [{"key": "Position_1", "mark": "new"}], "settled": True, "version": None,
+        "folders": {"importmovies": folder}, "epoch": epoch,
+    }  # fmt: skip
+    with engine_of(root):
+        assert "Another engine" in Worker(root, DATA).answer(request)["error"]
+        assert not table.exists()
+        assert "error" not in Worker(root, DATA).answer({**request, "epoch": epoch + 1})
+        assert table.exists()
 
 
 def test_tables_that_cannot_be_written_are_said_and_read_again_on_request(
