@@ -14,6 +14,7 @@ from core.engine.reading import load_status
 from core.engine.states import TaskState
 from core.engine.status import Status, position
 from core.errors import InputError
+from core.watch.log_text import shown
 from crboost_tui.cli._common import add_json, add_project, find_project, print_json, say
 from crboost_tui.matrix import slurm_text
 
@@ -44,10 +45,10 @@ def run(options: argparse.Namespace) -> int:
     say(str(path))
     if told := slurm_text(status.job(options.job), options.series):
         say(told)
-    offset = _print_from(path, 0)
+    offset = _print_from(path, 0, ended=not options.follow)
     while options.follow and _live(load_status(root), options.job, options.series):
         time.sleep(0.3)
-        offset = _print_from(path, offset)
+        offset = _print_from(path, offset, ended=False)
     _print_from(path, offset)
     return 0
 
@@ -69,15 +70,19 @@ def log_path(
     return path
 
 
-def _print_from(path: Path, offset: int) -> int:
-    """Print what is new, in bounded pieces; a file that became shorter is begun again."""
+def _print_from(path: Path, offset: int, ended: bool = True) -> int:
+    """Print what is new, in bounded pieces; a file that became shorter is begun again. A terminal gets whole lines
+    (but the last of what has ``ended``) of printable characters only, anything else the bytes as they are."""
+    terminal = sys.stdout.isatty()
     with open(path, "rb") as stream:
         if stream.seek(0, 2) < offset:
             offset = 0
         stream.seek(offset)
-        while data := stream.read(PIECE_BYTES):
+        while data := stream.readline(PIECE_BYTES) if terminal else stream.read(PIECE_BYTES):
+            if terminal and not ended and not data.endswith(b"\n"):
+                break
             offset += len(data)
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(f"{shown(data)}\n".encode() if terminal else data)
     sys.stdout.flush()
     return offset
 

@@ -12,13 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from core.errors import InputError
 from core.watch import folders as folders_module
 from core.watch.folders import FolderWatch, Mode
-from core.watch.log_follow import LONGEST_LINE, PIECE_BYTES, LogFollower, fold, read_tail_text, tail
 from core.watch.mounts import Mount, hides_events, kind_of, read_mounts
 
 
@@ -272,122 +268,3 @@ def test_kinds_that_hide(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs"])
 def test_kinds_that_do_not(kind: str) -> None:
     assert not hides_events(kind)
-
-
-def test_a_log_in_pieces(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    log = LogFollower(path)
-    assert log.read() == []
-    path.write_bytes("first\nsecond µ".encode())
-    assert (log.read(), log.partial) == (["first"], "second µ")
-    assert (log.read(), log.partial) == ([], "second µ")
-    with path.open("ab") as stream:
-        stream.write(b" end\n\xce")
-    assert (log.read(), log.partial) == (["second µ end"], "")
-    with path.open("ab") as stream:
-        stream.write(b"\xb1\n\xff\n")
-    assert log.read() == ["α", "�"]
-
-
-def test_progress_bars_are_folded(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    log = LogFollower(path)
-    path.write_bytes(b"start\n0/5\r1/5, 00:41 remaining\r")
-    assert (log.read(), log.partial) == (["start"], "1/5, 00:41 remaining")
-    with path.open("ab") as stream:
-        stream.write(b"2/5, 1 failed, 00:12 remaining\r")
-    assert (log.read(), log.partial) == ([], "2/5, 1 failed, 00:12 remaining")
-    with path.open("ab") as stream:
-        stream.write(b"\nFinished\r\n")
-    assert log.read() == ["2/5, 1 failed, 00:12 remaining", "Finished"]
-    assert fold("a\r\r") == "a"
-    assert fold("") == ""
-
-
-def test_long_lines_and_large_logs_are_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    path.write_bytes(b"x" * (3 * PIECE_BYTES) + b"\nshort\n")
-    log = LogFollower(path)
-    lines: list[str] = []
-    reads = 0
-    while reads == 0 or log.behind:
-        lines += log.read()
-        reads += 1
-        assert len(log.partial) <= LONGEST_LINE + 1
-    assert reads == 4
-    assert [len(line) for line in lines] == [LONGEST_LINE + 1, 5]
-
-
-def test_truncation_needs_a_second_look(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    path.write_text("one\ntwo\n")
-    log = LogFollower(path)
-    assert log.read() == ["one", "two"]
-    with path.open("r+") as stream:
-        stream.truncate(3)
-    assert (log.read(), log.restarted) == ([], False)
-    path.write_text("one\ntwo\nthree\n")
-    assert log.read() == ["three"], "the size was only stale"
-    with path.open("r+") as stream:
-        stream.truncate(0)
-        stream.write("new\n")
-    assert log.read() == []
-    assert (log.read(), log.restarted) == (["new"], True)
-    assert (log.read(), log.restarted) == ([], False)
-
-
-def test_truncated_and_grown_beyond_where_we_were(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    path.write_text("old\n")
-    log = LogFollower(path)
-    log.read()
-    with path.open("r+") as stream:
-        stream.truncate(0)
-        stream.write("quite new\n")
-    assert log.read() == []
-    assert log.read() == ["quite new"]
-
-
-def test_rotation(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    path.write_text("old\n")
-    log = LogFollower(path)
-    assert log.read() == ["old"]
-    os.rename(path, tmp_path / "run.out.1")
-    assert log.read() == []
-    path.write_text("old\nnew\n")
-    assert (log.read(), log.restarted) == (["old", "new"], True)
-
-
-def test_beginning_near_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "run.out"
-    path.write_text("".join(f"line {number:03d}\n" for number in range(100)))
-    log = LogFollower(path, tail_bytes=30)
-    assert log.read() == ["line 097", "line 098", "line 099"]
-    assert tail(path, 30) == ["line 097", "line 098", "line 099"]
-    assert len(tail(path, 900)) == 100
-    assert tail(path, 899)[0] == "line 001"
-    assert read_tail_text(path, 9) == "line 099\n"
-    (tmp_path / "bar").write_bytes(b"a\n1/5\r2/5\r")
-    assert tail(tmp_path / "bar", 100) == ["a", "2/5"]
-    assert read_tail_text(tmp_path / "bar", 4) == "2/5\r"
-    with pytest.raises(InputError, match="does not exist"):
-        tail(tmp_path / "none", 10)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.text("aµ\r\n", max_size=6), max_size=8))
-def test_pieces_do_not_matter(tmp_path_factory: pytest.TempPathFactory, pieces: list[str]) -> None:
-    path = tmp_path_factory.mktemp("log") / "run.out"
-    path.write_bytes(b"")
-    log = LogFollower(path)
-    lines: list[str] = []
-    for piece in pieces:
-        data = piece.encode()
-        for part in (data[:1], data[1:]):
-            with path.open("ab") as stream:
-                stream.write(part)
-            lines += log.read()
-    *whole, rest = "".join(pieces).split("\n")
-    assert lines == [fold(line) for line in whole]
-    assert log.partial == fold(rest)
