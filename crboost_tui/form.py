@@ -25,8 +25,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One value. ``name`` as ``crboost set`` takes it (``tsCtf.window``); texts are as a person types them, "" where
-    nothing is set."""
+    """One value. ``name`` as ``crboost set`` takes it (``tsCtf.window``), with ``@Position_1`` where it is the value of
+    single tilt series; texts are as a person types them, "" where nothing is set."""
 
     name: str
     label: str
@@ -58,6 +58,14 @@ class FormField:
     compared: str | None = None
     """The value on the other side of a comparison, where it differs."""
     changes_result: bool = True
+    only: str = ""
+    """When it counts, in words, for a field that counts only with other values: ``only with method AreTomo2``."""
+    confirm: bool = False
+    """Found in the files but not certain: a person may confirm it (an edit ``core.dataset.model.CONFIRMED``)."""
+    fills: Mapping[str, Edits] = field(default_factory=dict)
+    """What each choice sets in other fields, for a choice that is no value itself (a preset)."""
+    names: tuple[str, ...] = ()
+    """Further values that are set together with this one: those of the other tilt series that the form is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,15 @@ class Form:
     findings: tuple[tuple[str, Finding], ...] = ()
     compared_with: str = ""
     """Words for the other side of a comparison (``defaults``, ``what ran``, ``tsCtf__2``), "" for none."""
+    empty: str = "This job has no parameters."
+    """What stands there where there are no fields."""
     by_name: Mapping[str, FormField] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {each.name: each for each in self.fields})
+
+    @property
+    def errors(self) -> int:
+        """Fields, and other things, that are wrong."""
+        wrong = sum(any(one.level == "error" for one in each.findings) for each in self.fields)
+        return wrong + sum(finding.level == "error" for _, finding in self.findings)

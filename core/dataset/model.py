@@ -12,6 +12,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+CONFIRMED = "✓"
+"""What a person gives in place of a value to say that the one that was found in the files is right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sourced(Generic[T]):

@@ -113,7 +113,7 @@ def applies(info: FieldInfo, values: Mapping[str, Any]) -> bool:
 def _describe(name: str, info: Any) -> FieldInfo:
     annotation, optional = _without_none(info.annotation)
     found: dict[str, Any] = {"level": Level.BASIC, "group": "Parameters"}
-    for item in info.metadata:
+    for item in (*info.metadata, *_of_the_value(info.annotation)):
         match item:
             case Unit(text):
                 found["unit"] = text
@@ -165,6 +165,12 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
         rest = [argument for argument in arguments if argument is not type(None)]
         return _bare(rest[0]), True
     return annotation, False
+
+
+def _of_the_value(annotation: Any) -> list[Any]:
+    """The metadata of what may also be None: of ``Annotated[float, Field(gt=0)] | None``."""
+    own = [item for argument in get_args(annotation) for item in getattr(argument, "__metadata__", ())]
+    return [*own, *(inner for item in own for inner in getattr(item, "metadata", ()))]
 
 
 def _bare(annotation: Any) -> Any:
