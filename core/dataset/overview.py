@@ -24,12 +24,23 @@ class Majority:
 
 
 @dataclass(frozen=True, slots=True)
+class Departure:
+    """A series says ``text`` where the majority says ``usual``."""
+
+    quantity: str
+    text: str
+    usual: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """``departures``: by series id, one sentence for each quantity in which it differs from the majority."""
+    """``departures``: by series id, one sentence for each quantity in which it differs from the majority; ``departing``
+    the same by its parts."""
 
     headline: str
     majorities: tuple[Majority, ...]
     departures: Mapping[str, tuple[str, ...]]
+    departing: Mapping[str, tuple[Departure, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,7 @@ def make_overview(series: Sequence[TiltSeries]) -> Overview:
     """The majority of each quantity, and every departure from it where more than half of the series agree."""
     majorities: list[Majority] = []
     departures: dict[str, list[str]] = {}
+    departing: dict[str, list[Departure]] = {}
     for quantity in _QUANTITIES:
         values = [quantity.value(one) for one in series]
         known = [value for value in values if value is not None]
@@ -129,7 +141,15 @@ def make_overview(series: Sequence[TiltSeries]) -> Overview:
                 departures.setdefault(one.id, []).append(
                     f"{quantity.name} {quantity.text(value)}: {count} others say {quantity.text(usual)}"
                 )
-    return Overview(_headline(series), tuple(majorities), {key: tuple(value) for key, value in departures.items()})
+                departing.setdefault(one.id, []).append(
+                    Departure(quantity.name, quantity.text(value), quantity.text(usual))
+                )
+    return Overview(
+        _headline(series),
+        tuple(majorities),
+        {key: tuple(value) for key, value in departures.items()},
+        {key: tuple(value) for key, value in departing.items()},
+    )
 
 
 def row(series: TiltSeries, departures: Sequence[str] = ()) -> Row:

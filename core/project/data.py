@@ -39,10 +39,11 @@ class RelinkReport:
     done: bool
 
 
-def link_data(root: Path, inspection: Inspection) -> Registry:
+def link_data(root: Path, inspection: Inspection, *, progress: Callable[[int, int], None] | None = None) -> Registry:
     """Bring an inspection into the project: links, mdocs as used, registry. Doing it again changes nothing.
 
-    Raises ConflictError where the registry got other series under the same ids since the inspection.
+    ``progress`` is called with (series linked, series in all). Raises ConflictError where the registry got other series
+    under the same ids since the inspection.
     """
     paths = ProjectPaths(root)
     _make_folder(paths.state)
@@ -57,11 +58,13 @@ def link_data(root: Path, inspection: Inspection) -> Registry:
                 )
         for folder in (paths.frames, paths.mdoc):
             _make_folder(folder)
-        for series in inspection.series:
+        for number, series in enumerate(inspection.series, 1):
             for link, source in zip(series.tilts.movie, series.tilts.source, strict=True):
                 if link and source:
                     _link(paths.frames / link, source)
             _write_mdoc(paths.mdoc / f"{series.id}.mdoc", series)
+            if progress is not None:
+                progress(number, len(inspection.series))
         found = {series.id: series for series in inspection.series}
         registry = Registry(
             tuple(found.pop(series.id, series) for series in known.series) + tuple(found.values()),

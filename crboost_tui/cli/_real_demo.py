@@ -15,8 +15,8 @@ from typing import Any
 from core.errors import CrboostError, InputError
 from core.files import replace_text
 from crboost_tui.cli._common import say
-from crboost_tui.cli.new import make_project
 from crboost_tui.data import config_dir
+from crboost_tui.making import make_project
 
 PIPELINE = "relion_to_tomograms"
 SIDE_PX = 256

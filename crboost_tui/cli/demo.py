@@ -19,9 +19,13 @@ from pathlib import Path
 from core.errors import InputError
 from core.files import replace_text
 from crboost_tui.cli._common import add_json, print_json, say
-from crboost_tui.cli.new import make_project
+from crboost_tui.making import make_project
 
 PIPELINE = "warp_to_tomograms_levelled"
+SMALL = (
+    "aligntiltsWarp.sample_thickness=10", "aligntiltsWarp.tomogram_thickness=14", "tsReconstruct.pixel_size=2.7"
+)  # fmt: skip
+"""Values that fit images of 17 nm: so that there is something to be seen in a tomogram."""
 FAILURES = ("fail", "silent", "hang", "memory", "half", "crash", "slow")
 FAILING_VERB = "ts_ctf"
 WARP_TRIES = 5
@@ -123,7 +127,7 @@ def _make(folder: Path, root: Path, series: int, tilts: int, submitter: str) -> 
     say(f"Making a synthetic session of {series} tilt series with {tilts} tilts in {folder / 'session'}")
     session = make_session(folder / "session", series=series, tilts=tilts)
     found = inspect([str(session.frames)], [str(session.mdocs)], progress=progress_bar("mdocs"), settle_seconds=0)
-    make_project(root, f"{folder.name} REHEARSAL", found, PIPELINE, rehearsal=True)
+    make_project(root, f"{folder.name} REHEARSAL", found, PIPELINE, SMALL, rehearsal=True)
     # Stand-ins mostly sleep, so that more of them run at once than the machine has cores and GPUs.
     conf = f"submitter: {submitter}\nlocal: {{cpus: 8, gpus: 4}}\n"
     if submitter == "slurm":  # they need next to nothing of what the real tools ask for

@@ -7,17 +7,13 @@ crboost new --pipelines        the pipelines to start from
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
 from crboost_tui.cli._common import add_json, columns, folded, print_json, say
 from crboost_tui.cli.inspect import add_data, as_json, look, overview_lines
+from crboost_tui.making import make_project
 from crboost_tui.terminal import Terminal
-
-if TYPE_CHECKING:
-    from core.dataset.scan import Inspection
 
 DEFAULT_PIPELINE = "warp_to_tomograms"
 
@@ -53,41 +49,6 @@ def run(options: argparse.Namespace) -> int:
             print(line)
     say(f"Made {root}. Next: {words(['crboost', 'plan', options.folder])}")
     return 0
-
-
-def make_project(
-    root: Path,
-    name: str,
-    found: Inspection | None,
-    pipeline: str,
-    words: Sequence[str] = (),
-    rehearsal: bool = False,
-) -> None:
-    """A new project of a pipeline, with the inspected data linked into it."""
-    from core.engine.edits import assign, job_problems
-    from core.project.create import create_project
-    from core.project.model import ProjectFile, to_plain
-    from core.project.pipelines import load_pipeline
-    from core.relion.project import prepare_project
-    from crboost_tui.data import config_dir
-
-    template = load_pipeline(config_dir() / "pipelines", pipeline)
-    model = ProjectFile(name=name, rehearsal=rehearsal, pipeline=list(template.pipeline))
-    model = assign(model, words)
-    wrong = [
-        sentence for level, _, sentence in job_problems(model, {each.id for each in model.pipeline}) if level == "error"
-    ]
-    if wrong:
-        raise InputError(" ".join(wrong) + " Nothing was made.")
-    pieces: dict[str, Any] = to_plain(model)
-    for known in ("format", "name", "note"):
-        pieces.pop(known, None)
-    create_project(root, name, model.note, pieces)
-    prepare_project(root)
-    if found is not None:
-        from core.project.data import link_data
-
-        link_data(root, found)
 
 
 def _list_pipelines(folder: Path, json: bool) -> int:
