@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from core.engine.events import Event
 from core.engine.states import MEANING, JobState, TaskState
@@ -27,21 +27,24 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One column of numbers beside the matrix. ``name`` is the quantity's name in gather's results."""
+    """One column of numbers beside the matrix. ``name`` is the quantity's name in gather's results, ``word`` what a
+    person types for it, ``worst`` the end at which a series deserves a look: ``high``, ``low``, or ``far`` from 0."""
 
     title: str
     name: str
     form: str
+    word: str
+    worst: Literal["high", "low", "far"] = "high"
 
 
-USED = Number("used", "tilts", ".0f")
+USED = Number("used", "tilts", ".0f", "used", "low")
 NUMBERS = (
     USED,
-    Number("Å/frame", "motion_angstrom_per_frame", ".2f"),
-    Number("ctf Å", "ctf_resolution_angstrom", ".1f"),
-    Number("axis Δ°", "tilt_axis_departure_deg", "+.1f"),
-    Number("shift Å", "largest_shift_angstrom", ".0f"),
-    Number("defocus", "defocus_um", ".2f"),
+    Number("Å/frame", "motion_angstrom_per_frame", ".2f", "motion"),
+    Number("ctf Å", "ctf_resolution_angstrom", ".1f", "ctf"),
+    Number("axis Δ°", "tilt_axis_departure_deg", "+.1f", "axis", "far"),
+    Number("shift Å", "largest_shift_angstrom", ".0f", "shift"),
+    Number("defocus", "defocus_um", ".2f", "defocus"),
 )
 
 
@@ -68,13 +71,20 @@ class Row:
 
 def rows(status: Status) -> list[Row]:
     """Tilt series in the registry's order, then cohort tasks."""
+    return [*(series_row(status, index) for index in range(len(status.series))), *cohort_rows(status)]
+
+
+def series_row(status: Status, index: int) -> Row:
+    """The row of one tilt series."""
     names = status.names if len(status.names) == len(status.series) else status.series
-    columns = [job.states for job in status.jobs]
-    found = [
-        Row(series, names[index], tuple(states[index] if index < len(states) else "" for states in columns))
-        for index, series in enumerate(status.series)
-    ]
-    size = len(status.series)
+    columns = (job.states for job in status.jobs)
+    cells = tuple(states[index] if index < len(states) else "" for states in columns)
+    return Row(status.series[index], names[index], cells)
+
+
+def cohort_rows(status: Status) -> list[Row]:
+    """The rows of cohort tasks, which stand below those of the series."""
+    found, size = [], len(status.series)
     for position, job in enumerate(status.jobs):
         for offset, key in enumerate(job.cohorts):
             cells = [""] * len(status.jobs)
@@ -154,16 +164,22 @@ def number_text(status: Status, key: str, column: Number) -> str:
     return "–" if value is None else format(value, column.form)
 
 
+def number_value(status: Status, key: str, column: Number) -> float | None:
+    """What a column is sorted and filtered by: of tilts those that are used."""
+    used = number(status, key, "tilts_used") if column is USED else None
+    return number(status, key, column.name) if used is None else used
+
+
 def _most(status: Status, key: str, name: str) -> float:
     return max(job.numbers.get(key, {}).get(name, 0.0) for job in status.jobs)
 
 
-def now(status: Status, row: Row, short: Sequence[str]) -> str:
-    """What happens to a series now, in a few words: what runs, else why it does not."""
+def now(status: Status, row: Row, short: Sequence[str], percent: bool = True) -> str:
+    """What happens to a series now, in a few words: what runs (and with ``percent`` how far), else why it does not."""
     first_waiting = ""
     for job, state, label in zip(status.jobs, row.cells, short, strict=True):
         if state == TaskState.RUNNING.value:
-            progress = job.progress.get(row.key)
+            progress = job.progress.get(row.key) if percent else None
             return f"{label} {progress:.0%}".replace("%", " %") if progress is not None else label
         if state in (TaskState.FAILED.value, TaskState.NEEDS_YOU.value, TaskState.UNKNOWN.value):
             cause = job.causes.get(row.key, "")
@@ -236,6 +252,20 @@ def queue_trouble(status: Status) -> str:
     """That Slurm does not answer, and what it said, while something is in its queue; else ""."""
     live = any(TaskState(state).live for job in status.jobs for state in job.states)
     return f"Slurm does not answer: {status.queue.trouble}" if status.queue.trouble and live else ""
+
+
+def doing(status: Status) -> str:
+    """What becomes of the run as a whole: ``running`` only where a task runs or is about to, else what all wait for."""
+    outcome, counts = status.outcome(), status.counts()
+    if outcome != "running" or counts[TaskState.RUNNING]:
+        return outcome
+    vain = [need for need in status.needs if need.kind in ("waits", "refused")]
+    if counts[TaskState.QUEUED]:
+        words = brief(queue_words(status)) or "their turn in the queue"
+        return f"all tasks wait {'in vain' if vain else 'in the queue'}: {words}"
+    if counts[TaskState.UNKNOWN]:
+        return "not known: the queue does not answer"
+    return "waiting for you" if status.needs else outcome
 
 
 def need_text(need: Need) -> str:

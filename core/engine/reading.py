@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from core.engine.events import Event, EventReader
@@ -18,16 +19,18 @@ def load_status(root: Path) -> Status:
 
 
 class StatusFollower:
-    """Keeps a :class:`Status` up to date. Not thread-safe; :meth:`update` reads files."""
+    """Keeps a :class:`Status` up to date. Not thread-safe; :meth:`update` reads files. ``load``: another
+    way to read a snapshot."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, load: Callable[[ProjectPaths], Status | None] | None = None) -> None:
         self.paths = ProjectPaths(root)
+        self._load_snapshot = load or load_snapshot
         if not self.paths.file.exists():
             raise InputError("is not a crboost project: there is no crboost.yaml.", root)
         self._load()
 
     def _load(self) -> None:
-        self.status = load_snapshot(self.paths) or self._unstarted()
+        self.status = self._load_snapshot(self.paths) or self._unstarted()
         self._reader = EventReader(self.paths.events, self.status.event)
         self._behind = False
         self.update()
@@ -62,7 +65,7 @@ class StatusFollower:
 
     def _reload(self) -> None:
         """The snapshot with the events after it: while a run begins, it is older than the events that were read."""
-        snapshot = load_snapshot(self.paths)
+        snapshot = self._load_snapshot(self.paths)
         if snapshot is not None:
             self._behind = False
             self._reader = EventReader(self.paths.events, snapshot.event)

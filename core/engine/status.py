@@ -157,6 +157,16 @@ class Status:
         data["jobs"] = [{**_plain(job), "states": "".join(job.states)} for job in self.jobs]
         return data
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Status:
+        """The other way round. Raises what a wrong shape raises."""
+        del data["format"]
+        engine = EngineStatus(**data.pop("engine"))
+        needs = [Need(**need) for need in data.pop("needs")]
+        data["queue"] = QueueStatus(**data.get("queue", {}))
+        jobs = [JobStatus(**{**job, "states": list(job["states"])}) for job in data.pop("jobs")]
+        return cls(engine=engine, needs=needs, jobs=jobs, **data)
+
     def summary(self) -> dict[str, Any]:
         """The few numbers that the list of projects shows (under 1 kB)."""
         counts = self.counts()
@@ -279,13 +289,9 @@ def load_snapshot(paths: ProjectPaths) -> Status | None:
         return None
     try:
         data = json.loads(read_text(paths.status))
-        if int(data.pop("format")) > FORMAT:
+        if int(data["format"]) > FORMAT:
             raise InputError("was made by a newer version of crboost: use that version.", paths.status)
-        engine = EngineStatus(**data.pop("engine"))
-        needs = [Need(**need) for need in data.pop("needs")]
-        data["queue"] = QueueStatus(**data.get("queue", {}))
-        jobs = [JobStatus(**{**job, "states": list(job["states"])}) for job in data.pop("jobs")]
-        return Status(engine=engine, needs=needs, jobs=jobs, **data)
+        return Status.from_json(data)
     except CrboostError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise InputError(_DAMAGED, paths.status) from error

@@ -25,6 +25,7 @@ from crboost_tui.cli._common import add_json, add_project, columns, find_project
 from crboost_tui.matrix import (
     Row,
     counts,
+    doing,
     engine_text,
     finished,
     labels,
@@ -181,7 +182,7 @@ def _need(mark: str, sentence: str, terminal: Terminal) -> list[str]:
 
 
 def _foot(status: Status, terminal: Terminal) -> list[str]:
-    words = f"  {finished(status)} of {len(status.series)} series finished   {status.outcome()}"
+    words = f"  {finished(status)} of {len(status.series)} series finished   {doing(status)}"
     hint = stale_hint(status)
     stale = [f"  {terminal.state('#')} {hint}"] if hint else []
     return [terminal.text(line) for line in (*stale, words)]

@@ -15,6 +15,7 @@ class AskScreen(ModalScreen[bool]):
     AskScreen { align: center middle; background: $background 60%; }
     AskScreen > Vertical { width: 64; max-width: 90%; height: auto; border: round $warning; padding: 1 2;
         background: $surface; }
+    AskScreen > Vertical.-ascii { border: ascii $warning; }
     AskScreen #answers { margin-top: 1; color: $text-muted; }
     """
 
@@ -24,7 +25,7 @@ class AskScreen(ModalScreen[bool]):
         self.impact = impact
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Vertical(classes="" if getattr(self.app, "utf8", True) else "-ascii"):
             yield Static(f"{self.question}\n", markup=False, classes="question")
             yield Static(self.impact, markup=False)
             yield Static("y yes    n no", markup=False, id="answers")

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 
 ACTIONS = (
-    Action("back", "escape,left,q", "back", "back to the screen before; out of a project that RELION made: leave"),
+    Action("back", "escape,left,g", "back", "back to the screen before; out of a project that RELION made: leave"),
     Action("app.command_palette", "ctrl+p", "all", "every action by name", footer=False),
     Action("app.help", "question_mark", "help", "this page"),
+    Action("app.quit", "q", "quit", "leave; runs go on"),
 )
 
 

@@ -11,7 +11,21 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import command_line, doctor, engine, handover, kills, slurm_flow, slurm_handover, slurm_quiet, wrapper
+from tests.bench import (
+    app,
+    command_line,
+    doctor,
+    engine,
+    form,
+    handover,
+    kills,
+    monitor,
+    pty_log,
+    slurm_flow,
+    slurm_handover,
+    slurm_quiet,
+    wrapper,
+)
 from tests.bench.figures import NotMeasured
 
 Bench = Callable[[Path], dict[str, float]]
@@ -19,6 +33,8 @@ Bench = Callable[[Path], dict[str, float]]
 
 BENCHES: dict[tuple[str, ...], Bench] = {
     ("help_s",): command_line.help_text,
+    ("first_frame_s",): app.first_frame,
+    ("loop_block_max_ms",): app.loop_block,
     ("plan_2000x60x8_s",): command_line.plan,
     ("status_2000x60x8_s",): command_line.status,
     ("inspect_1000_mdocs_s", "inspect_scaling_ratio"): command_line.inspect,
@@ -32,11 +48,16 @@ BENCHES: dict[tuple[str, ...], Bench] = {
     ("slurm_handover_over_schemer", "schemer_handover_median_s"): slurm_handover.beside_schemer,
     ("slurm_rpcs_per_minute_quiet",): slurm_quiet.quiet,
     ("slurm_kills_survived",): kills.survived_on_slurm,
+    ("form_open_60_fields_ms",): form.opening,
+    ("pty_log_bytes_per_s",): pty_log.following,
+    ("event_to_screen_median_s",): monitor.event_to_screen,
+    ("pty_idle_bytes_per_s", "pty_200_series_bytes_per_s", "pty_arrow_key_bytes"): monitor.bytes_sent,
+    ("matrix_2000x12_memory_mb",): monitor.memory,
     ("wrapper_per_command_ms",): wrapper.per_command,
     ("doctor_worst_s",): doctor.worst,
 }
 UNITS = {"s": "s", "ms": "ms", "mb": "MB", "percent": "% of one core", "ratio": "times", "survived": "of 200 kills"}
-UNITS |= {"ideal": "times", "barrier": "times", "schemer": "times", "quiet": "per minute"}
+UNITS |= {"ideal": "times", "barrier": "times", "schemer": "times", "quiet": "per minute", "bytes": "bytes"}
 
 
 def circumstances() -> dict[str, object]:
@@ -68,7 +89,7 @@ def main() -> int:
                 continue
         for name in names:
             if not wanted or name in wanted:
-                unit = UNITS[name.rsplit("_", 1)[1]]
+                unit = "bytes/s" if name.endswith("_bytes_per_s") else UNITS[name.rsplit("_", 1)[1]]
                 print(json.dumps({"figure": name, "value": round(values[name], 4), "unit": unit}), flush=True)
     print(json.dumps({"circumstances": circumstances()}), flush=True)
     return 0

@@ -96,11 +96,17 @@ def write(root: Path, found: Status) -> Path:
     paths.events.mkdir(parents=True)
     paths.file.write_text(f"format: 1\nname: {found.name}\n", encoding="utf-8")
     log = EventLog(paths.events, 0)
-    first = found.jobs[6].states[0]
-    log.add(
-        NOW - 60, "task", job="tsReconstruct", key="Position_1", state=first, progress=0.62 if first == ">" else None
-    )
-    log.add(NOW - 30, "task", job="tsCtf", key="Position_2", state="+")
+    if found.jobs:
+        first = found.jobs[6].states[0]
+        log.add(
+            NOW - 60,
+            "task",
+            job="tsReconstruct",
+            key="Position_1",
+            state=first,
+            progress=0.62 if first == ">" else None,
+        )
+        log.add(NOW - 30, "task", job="tsCtf", key="Position_2", state="+")
     if any("x" in job.states for job in found.jobs):
         cause = found.jobs[3].causes["Position_3"]
         log.add(NOW - 5, "task", job="aligntiltsWarp", key="Position_3", state="x", cause=cause)

@@ -16,7 +16,8 @@ from crboost_tui.matrix import labels, now, queue_rows, queue_trouble, queue_wor
 from crboost_tui.widgets.line import Line
 from crboost_tui.widgets.matrix_view import MatrixView
 from tests.tui import seed
-from tests.tui.test_screens import lines, shown, until
+from tests.tui.test_monitor import shown
+from tests.tui.until import text_of, until
 
 
 def in_slurm() -> Status:
@@ -172,8 +173,8 @@ async def test_the_monitor_and_the_task_say_why_a_task_waits(tmp_path: Path) -> 
         assert "queued: a GPU in gpu: 3 jobs before it" in screen.query_one("#told", Line).render().plain
         assert "waiting: a GPU in gpu: 3 jobs before it" in screen.query_one("#summary", Line).render().plain
         await pilot.press("enter")
-        await until(pilot, lambda: any(reason in line for line in lines(pilot)))
-        assert not any("No such file" in line for line in lines(pilot))
+        await until(pilot, lambda: any(reason in line for line in text_of(pilot.app)))
+        assert not any("No such file" in line for line in text_of(pilot.app))
 
 
 async def test_the_monitor_says_that_slurm_does_not_answer(tmp_path: Path) -> None:
