@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import CrboostError
@@ -17,19 +18,31 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "crboost"
 
 
-def recent_projects() -> list[Path]:
-    """Folders that still are projects."""
+def remembered() -> list[Path]:
+    """What was opened, without a look at where it lies: a disk may not answer."""
     try:
         listed = json.loads((state_folder() / "recent.json").read_text(encoding="utf-8"))
-        paths = [Path(str(text)) for text in listed]
+        return [Path(str(text)) for text in listed]
     except (OSError, ValueError, TypeError):
         return []
-    return [path for path in paths if (path / PROJECT_FILE).is_file()]
+
+
+def recent_projects() -> list[Path]:
+    """Folders that still are projects."""
+    return [path for path in remembered() if (path / PROJECT_FILE).is_file()]
 
 
 def remember(root: Path) -> None:
     """Put a project first. A state folder that cannot be written is no reason to stop."""
-    paths = [root, *(path for path in recent_projects() if path != root)][:KEEP]
+    _write([root, *(path for path in remembered() if path != root)][:KEEP])
+
+
+def forget(root: Path) -> None:
+    """Take a project out of the list; nothing of the project itself is touched."""
+    _write([path for path in remembered() if path != root])
+
+
+def _write(paths: Sequence[Path]) -> None:
     try:
         state_folder().mkdir(parents=True, exist_ok=True)
         replace_text(state_folder() / "recent.json", json.dumps([str(path) for path in paths], indent=1))

@@ -12,6 +12,7 @@ from core.jobs._base import JobType
 from core.jobs._registry import job_types
 from core.jobs.fields import FieldInfo, Level, field_list
 from crboost_tui.cli.schema import allowed, value_text
+from docs.keys import keys_page
 
 HERE = Path(__file__).resolve().parent
 
@@ -79,6 +80,7 @@ async def monitor_picture() -> str:
 
 def main() -> None:
     (HERE / "job-types.md").write_text(job_types_page(), encoding="utf-8")
+    (HERE / "keys.md").write_text(keys_page(), encoding="utf-8")
     os.environ["TEXTUAL_ANIMATIONS"] = "none"
     (HERE / "monitor.svg").write_text(asyncio.run(monitor_picture()), encoding="utf-8")
 

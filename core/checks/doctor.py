@@ -54,9 +54,14 @@ def all_checks(around: Surroundings, raw_folders: Iterable[str]) -> list[Check]:
 
 
 def examine(
-    find_project: Callable[[], Path | None], data: Path, program: Path, screen: Screen, told: Told | None = None
+    find_project: Callable[[], Path | None],
+    data: Path,
+    program: Path,
+    screen: Screen,
+    told: Told | None = None,
+    came: Callable[[Finding], None] | None = None,
 ) -> list[Finding]:
-    """Everything that was found, group by group.
+    """Everything that was found, group by group. ``came`` gets each finding as soon as its check has ended.
 
     ``find_project`` gives the project's folder, None where there is none; it runs in a process of its own, since it
     may wait for a dead mount. Raises :class:`InputError` where that does: the project that was named is none.
@@ -71,7 +76,18 @@ def examine(
     findings = [finding for one, result in zip(reading, read, strict=True) for finding in _read_findings(one, result)]
     around, raw = _surroundings(read, data, program, screen)
     checks = all_checks(around, raw)
-    results = side_by_side([Job(one.name, one.look, one.seconds) for one in checks], CHECK_SECONDS, told)
+
+    def ended(number: int, result: Result) -> None:
+        tell(_findings(checks[number], result))
+
+    def tell(known: Iterable[Finding]) -> None:
+        if came is not None:
+            for finding in known:
+                came(finding)
+
+    tell(findings)
+    jobs = [Job(one.name, one.look, one.seconds) for one in checks]
+    results = side_by_side(jobs, CHECK_SECONDS, told, ended)
     for check, result in zip(checks, results, strict=True):
         findings += _findings(check, result)
     order = list(dict.fromkeys(check.group for check in checks))

@@ -51,10 +51,13 @@ class _Child:
 
 
 def side_by_side(
-    jobs: Sequence[Job], seconds: float, told: Callable[[int, Sequence[str]], None] | None = None
+    jobs: Sequence[Job],
+    seconds: float,
+    told: Callable[[int, Sequence[str]], None] | None = None,
+    came: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
     """The results in the order of the jobs, after ``seconds`` at the latest. ``told`` hears, as jobs end, how many have
-    ended and which have not."""
+    ended and which have not; ``came`` gets each job's number and result."""
     results = [Result() for _ in jobs]
     end = time.monotonic() + seconds
     living: dict[int, _Child] = {}
@@ -70,11 +73,15 @@ def side_by_side(
                     if _read(living[key.data], results[key.data]):
                         continue
                     _end(living.pop(key.data), selector)
+                    if came is not None:
+                        came(key.data, results[key.data])
                     _tell(told, jobs, living)
                 for number, child in list(living.items()):
                     if time.monotonic() >= child.deadline:
                         results[number].late = True
                         _end(living.pop(number), selector)
+                        if came is not None:
+                            came(number, results[number])
                         _tell(told, jobs, living)
         finally:
             _ask_to_leave(living.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
@@ -9,10 +11,14 @@ from textual.widget import Widget
 from crboost_tui.actions import Action
 from crboost_tui.terminal import ASCII_TWINS
 
+if TYPE_CHECKING:
+    from crboost_tui.app import CrboostApp
+
 
 class Keys(Widget):
-    """Click on a key to do it."""
+    """The most useful first; help is always there. Click on a key to do it."""
 
+    app: CrboostApp
     COMPONENT_CLASSES = {"keys--key", "keys--label"}
     auto_links = False
     DEFAULT_CSS = """
@@ -21,24 +27,28 @@ class Keys(Widget):
 
     def __init__(self, actions: tuple[Action, ...], *, lead: str = "", utf8: bool = True) -> None:
         super().__init__()
-        self.actions = [action for action in actions if action.footer]
+        self.actions = [action for action in actions if action.footer or action.name == "app.help"]
         self.lead = lead
         self.utf8 = utf8
 
     def render(self) -> Text:
         key_style = self.get_component_rich_style("keys--key", partial=True)
         label_style = self.get_component_rich_style("keys--label", partial=True)
-        last = [action for action in self.actions if action.name in ("app.help", "app.quit")]
-        text, room = Text(no_wrap=True, end=""), self.size.width - sum(len(a.key + a.label) + 4 for a in last)
+        keymap = self.app.settings.keys
+        help_key = "app.help"
+        reserved = sum(
+            len(action.key_in(keymap) + action.label) + 4 for action in self.actions if action.name == help_key
+        )
+        text, room = Text(no_wrap=True, end=""), self.size.width - reserved
         if self.lead:
             text.append(f" {self._plain(self.lead)} ", label_style)
         for action in self.actions:
             piece = Text(" ")
-            piece.append(action.key, key_style)
-            piece.append(f" {action.label}  ", label_style)
+            piece.append(self._plain(action.key_in(keymap)), key_style)
+            piece.append(f" {self._plain(action.label)}  ", label_style)
             click = action.name if "." in action.name.split("(")[0] else f"screen.{action.name}"
             piece.stylize(Style(meta={"@click": click}))
-            if action in last or text.cell_len + piece.cell_len <= room:
+            if action.name == help_key or text.cell_len + piece.cell_len <= room:
                 text.append_text(piece)
         return text
 

@@ -1,10 +1,14 @@
-"""Every test of screens and commands gets a home of its own, so that nobody's real list of projects is touched."""
+"""Every test of screens and commands gets a home of its own, so that nobody's real list of projects is touched; and no
+test passes in which a step of the app's loop kept all else waiting for more than 50 ms."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.tui.watchdog import LIMIT_MS, watching
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     return home
+
+
+@pytest.fixture(autouse=True)
+def _watchdog() -> Iterator[None]:
+    with watching() as watch:
+        yield
+    if watch.steps:
+        told = "\n\n".join(map(str, watch.steps[:3]))
+        pytest.fail(f"{len(watch.steps)} steps of the app's loop took more than {LIMIT_MS:g} ms:\n{told}")

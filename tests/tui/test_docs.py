@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from crboost_tui.cli import GROUPS
+from docs.keys import keys_page
 from docs.make import job_types_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -13,6 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def test_the_page_of_job_types_is_current() -> None:
     assert (REPOSITORY / "docs" / "job-types.md").read_text(encoding="utf-8") == job_types_page(), "run: make docs"
+
+
+def test_the_page_of_keys_is_current() -> None:
+    assert (REPOSITORY / "docs" / "keys.md").read_text(encoding="utf-8") == keys_page(), "run: make docs"
 
 
 def test_the_readme_names_commands_targets_and_files_that_exist() -> None:

@@ -12,10 +12,13 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from crboost_tui.recent import remember
+from tests.bench.doctor import can_mount, hanging_disk
 from tests.tui import seed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,13 +27,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Terminal:
     """A program in a pseudo-terminal of its own session, as under ssh."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], program: Sequence[str] = ("-m", "crboost_tui.main"), **more: str) -> None:
+        """``more``: variables of its environment."""
         self.master, slave = pty.openpty()
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "crboost_tui.main", *arguments],
+            [sys.executable, "-P", *program, *arguments],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, close_fds=True, cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color", "LANG": "C.UTF-8"},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color", "LANG": "C.UTF-8", **more},
         )  # fmt: skip
         os.close(slave)
 
@@ -85,3 +89,19 @@ def test_it_is_silent_while_nothing_changes(terminal: Terminal) -> None:
     terminal.wait_for(b"\x1b[?1049l")
     os.close(terminal.master)
     terminal.process.wait(timeout=5)
+
+
+@pytest.mark.skipif(not can_mount(), reason="bindfs is not here: no disk can be made to hang")
+def test_a_disk_that_hangs_keeps_nobody_from_leaving(tmp_path: Path) -> None:
+    with hanging_disk(tmp_path) as disk:
+        remember(disk / "p")
+        terminal = Terminal([])
+        terminal.wait_for(b"its disk does not answer")
+        os.write(terminal.master, b"\r")
+        terminal.wait_for(b"Try again")
+        begun = time.monotonic()
+        os.write(terminal.master, b"q")
+        terminal.wait_for(b"\x1b[?1049l")
+        assert terminal.process.wait(timeout=10) == 0
+        assert time.monotonic() - begun < 4
+        os.close(terminal.master)
