@@ -145,12 +145,16 @@ class Sources:
 
 def read_sources(root: Path, data: Path, version: int | None = None) -> Sources:
     """Read everything; ``version`` is a saved version of the project file, by default what the file says now."""
+    if version is None:
+        version = ensure_version(root)
+    return sources_of(root, data, load_version(root, version), version)
+
+
+def sources_of(root: Path, data: Path, project: ProjectFile, version: int = 0) -> Sources:
+    """Everything else read for this project file, which need not be a saved one (``version`` 0)."""
     paths = ProjectPaths(root)
     site = load_site(root, data)
     use(data / "catalogues", site.warp_version)
-    if version is None:
-        version = ensure_version(root)
-    project = load_version(root, version)
     series, tilts = exclusions(read_wanted(root))
     return Sources(
         paths,

@@ -13,8 +13,8 @@ from core.cluster.protocol import AttemptPaths, newest_attempt
 from core.cluster.script import Attempt, render
 from core.dataset.model import Sourced
 from core.engine.binding import BoundInstance, Choices
-from core.engine.plan import Plan, job_folders, read_sources
-from core.engine.status import load_snapshot
+from core.engine.plan import Plan, Sources, job_folders, read_sources
+from core.engine.status import Status, load_snapshot
 from core.engine.tool_table import tool_table
 from core.errors import InputError, listed
 from core.jobs._base import SeriesContext, TaskContext
@@ -134,6 +134,11 @@ def render_task(root: Path, data: Path, instance: str, key: str) -> str:
     sources = read_sources(root, data)
     status = load_snapshot(sources.paths)
     plan = Plan(sources.bind(job_folders(status, root)), sources.version)
+    return render_planned(sources, plan, status, data, instance, key)
+
+
+def render_planned(sources: Sources, plan: Plan, status: Status | None, data: Path, instance: str, key: str) -> str:
+    """The same for a plan that is made already, also of values that are not saved."""
     if instance not in plan.jobs:
         raise InputError(f"There is no job {instance}. There are: {', '.join(plan.jobs)}.")
     planned = plan.jobs[instance]
