@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.engine.edits import assign
 from core.engine.plan import make_plan
 from core.engine.rendering import render_task
 from core.engine.tool_table import tool_of
@@ -17,7 +18,6 @@ from core.project.file import load, save
 from core.project.layout import ProjectPaths
 from core.project.site import Site, load_site
 from core.tools.table import Tool
-from core.engine.edits import assign
 from tests.synthetic import DATA, make_project
 
 
