@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	{ echo $$p; break; }; done)
 
-.PHONY: help demo test real testbed check format bench docs bundle lock clean
+.PHONY: help demo test real testbed check format bench docs screenshots bundle lock clean
 
 help: ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -61,8 +61,11 @@ format: .venv/.installed-dev ## mend what ruff can mend
 bench: .venv/.installed-dev ## all figures, or FIGURES="help_s plan_2000x60x8_s"
 	@$(BIN)/python -m tests.bench $(FIGURES)
 
-docs: .venv/.installed-dev ## pages and pictures that are made from the code
+docs: .venv/.installed-dev ## pages that are made from the code
 	@$(BIN)/python -m docs.make
+
+screenshots: .venv/.installed-dev ## pictures of every screen from a rehearsal, or PICTURES="monitor help"; Linux only
+	@$(BIN)/python -m docs.screenshots $(PICTURES)
 
 bundle: .venv/.installed-dev ## one archive with all wheels, for a cluster without network, into dist/
 	@$(BIN)/python -m release.bundle $(BUNDLE)

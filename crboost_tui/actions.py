@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 _SHOWN = {
     "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "escape": "esc", "plus": "+", "minus": "-",
     "equals_sign": "=", "pageup": "pgup", "pagedown": "pgdn", "delete": "del", "backspace": "bksp",
-    "exclamation_mark": "!",
+    "exclamation_mark": "!", "number_sign": "#",
 }  # fmt: skip
 ARROWS = {"up": "↑", "down": "↓", "left": "←", "right": "→"}
 _TEXTS = re.compile(r"'([^']+)'")

@@ -174,10 +174,11 @@ def _most(status: Status, key: str, name: str) -> float:
     return max(job.numbers.get(key, {}).get(name, 0.0) for job in status.jobs)
 
 
-def now(status: Status, row: Row, short: Sequence[str], percent: bool = True) -> str:
-    """What happens to a series now, in a few words: what runs (and with ``percent`` how far), else why it does not."""
+def now(status: Status, row: Row, short: Sequence[str], waits: Sequence[str], percent: bool = True) -> str:
+    """What happens to a series now, in a few words: what runs (and with ``percent`` how far), else why it does not.
+    ``waits``: see :func:`queue_waits`."""
     first_waiting = ""
-    for job, state, label in zip(status.jobs, row.cells, short, strict=True):
+    for job, state, label, wait in zip(status.jobs, row.cells, short, waits, strict=True):
         if state == TaskState.RUNNING.value:
             progress = job.progress.get(row.key) if percent else None
             return f"{label} {progress:.0%}".replace("%", " %") if progress is not None else label
@@ -187,7 +188,7 @@ def now(status: Status, row: Row, short: Sequence[str], percent: bool = True) ->
         if state == TaskState.BLOCKED.value and job.causes.get(row.key):
             return f"{label}: {job.causes[row.key]}"
         if not first_waiting and state == TaskState.QUEUED.value:
-            first_waiting = brief(queue_words(status, job.id)) or f"{label} {MEANING[TaskState.QUEUED]}"
+            first_waiting = brief(wait) or f"{label} {MEANING[TaskState.QUEUED]}"
         if not first_waiting and state in (
             TaskState.STOPPED.value, TaskState.STALE.value, TaskState.EXCLUDED.value
         ):  # fmt: skip
@@ -235,11 +236,17 @@ def _unseen(job: JobStatus, state: TaskState, phase: str, tasks: int) -> dict[st
 
 def queue_words(status: Status, job: str = "") -> str:
     """Why tasks wait in the queue (of a job, or any), by the reason that most of them have; "" where none is known."""
-    waiting = [
-        row
-        for row in queue_rows(status)
-        if row["phase"] == "pending" and (not job or row["job"] == job) and row["words"] != MEANING[TaskState.QUEUED]
-    ]
+    return _most_wait([row for row in queue_rows(status) if not job or row["job"] == job])
+
+
+def queue_waits(status: Status) -> tuple[str, ...]:
+    """:func:`queue_words` of every job, for one look at the queue's rows: counting them takes long for many tasks."""
+    rows = queue_rows(status)
+    return tuple(_most_wait([row for row in rows if row["job"] == job.id]) for job in status.jobs)
+
+
+def _most_wait(rows: Sequence[Mapping[str, Any]]) -> str:
+    waiting = [row for row in rows if row["phase"] == "pending" and row["words"] != MEANING[TaskState.QUEUED]]
     return str(max(waiting, key=lambda row: row["tasks"])["words"]) if waiting else ""
 
 

@@ -117,6 +117,7 @@ class Drawer:
         self._shape: object = None
         self._rows: list[PictureRow] = []
         self._wide: list[str] = []
+        self._waits: tuple[str, ...] = ()
         self._columns: list[matrix.Number] = []
         self._picture: Picture | None = None
         self._at_once: set[int] = set()
@@ -199,10 +200,13 @@ class Drawer:
         self._wide = matrix.labels(status.jobs, 6)
         self._at_once.clear()
         self._soon.clear()
+        self._waits = matrix.queue_waits(status)
         self._rows = [self._row(status, row) for row in matrix.rows(status)]
 
     def _draw_rows(self, status: Status, changed: set[int]) -> None:
         size = len(status.series)
+        if changed:
+            self._waits = matrix.queue_waits(status)
         for index in changed:
             if 0 <= index < size:
                 self._rows[index] = self._row(status, matrix.series_row(status, index))
@@ -218,7 +222,7 @@ class Drawer:
             tuple(_percent(job, row.key, state) for job, state in zip(status.jobs, row.cells, strict=True)),
             tuple(matrix.number_text(status, row.key, column) for column in columns),
             tuple(matrix.number_value(status, row.key, column) for column in columns),
-            matrix.now(status, row, self._wide, percent=False),
+            matrix.now(status, row, self._wide, self._waits, percent=False),
             row.trouble,
         )
 
@@ -239,7 +243,7 @@ class Drawer:
             tuple(self._rows),
             tuple(self._columns),
             _needs(status),
-            tuple(matrix.queue_words(status, job.id) for job in status.jobs),
+            matrix.queue_waits(status),
             status.queue.trouble if matrix.queue_trouble(status) else "",
             f"{matrix.finished(status)} of {len(status.series)} series finished",
             _pace(status),

@@ -1,16 +1,16 @@
-"""Make the pages and pictures that come from the code: ``python -m docs.make`` (``make docs``)."""
+"""Make the pages that come from the code: ``python -m docs.make`` (``make docs``)."""
 
 from __future__ import annotations
 
-import asyncio
-import os
+import importlib
 import re
-import tempfile
 from pathlib import Path
 
+from core.engine.states import GLYPH, MEANING, TaskState
 from core.jobs._base import JobType
 from core.jobs._registry import job_types
 from core.jobs.fields import FieldInfo, Level, field_list
+from crboost_tui.actions import Action, shown_key
 from crboost_tui.cli.schema import allowed, value_text
 from docs.keys import keys_page
 
@@ -59,30 +59,44 @@ def _row(info: FieldInfo) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-async def monitor_picture() -> str:
-    """The monitor in the middle of a run, as SVG."""
-    from crboost_tui.app import CrboostApp
-    from crboost_tui.screens.monitor import MonitorScreen
-    from tests.tui import seed
+def with_tables(page: str) -> str:
+    """``the-app.md`` with its tables of keys and of states as the program has them now."""
 
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_STATE_HOME"] = folder
-        root = seed.write(Path(folder) / "p", seed.waiting_for_you(16))
-        app = CrboostApp(root, utf8=True)
-        async with app.run_test(size=(120, 28)) as pilot:
-            while not (isinstance(app.screen, MonitorScreen) and app.screen.picture is not None):
-                await pilot.pause(0.05)
-            await pilot.press("f", "f")
-            await pilot.pause(0.3)
-            svg = app.export_screenshot(title="crboost")
-    return re.sub(r',\s*url\("[^"]*"\)[^,;]*', "", svg).replace("<text ", '<text xml:space="preserve" ')
+    def keys(found: re.Match[str]) -> str:
+        rows = ["| Key | | |", "|---|---|---|", *(row for name in found[1].split() for row in _keys(name))]
+        return "\n".join([f"<!-- keys: {found[1]} -->", *rows, "<!-- /keys -->"])
+
+    page = re.sub(r"<!-- keys: (.*?) -->\n.*?<!-- /keys -->", keys, page, flags=re.S)
+    states = [f"| {GLYPH[state]} | `{state.value}` | {MEANING[state]} |" for state in TaskState]
+    states = ["| Glyph | without UTF-8 | |", "|---|---|---|", *states]
+    block = "\n".join(["<!-- states -->", *states, "<!-- /states -->"])
+    return re.sub(r"<!-- states -->\n.*?<!-- /states -->", lambda _: block, page, flags=re.S)
+
+
+def _keys(name: str) -> list[str]:
+    """A row for each action of ``package.module.NAME``."""
+    module, _, attribute = name.rpartition(".")
+    actions: tuple[Action, ...] = getattr(importlib.import_module(module), attribute)
+    return [
+        f"| {' '.join(f'`{_typed(key)}`' for key in action.keys.split(','))} | {action.label} | {_cell(action.help)} |"
+        for action in actions
+    ]
+
+
+def _typed(key: str) -> str:
+    shown = shown_key(key)
+    return f"ctrl+{shown[1:]}" if len(shown) > 1 and shown[0] == "^" else _cell(shown)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def main() -> None:
     (HERE / "job-types.md").write_text(job_types_page(), encoding="utf-8")
     (HERE / "keys.md").write_text(keys_page(), encoding="utf-8")
-    os.environ["TEXTUAL_ANIMATIONS"] = "none"
-    (HERE / "monitor.svg").write_text(asyncio.run(monitor_picture()), encoding="utf-8")
+    app = HERE / "the-app.md"
+    app.write_text(with_tables(app.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from crboost_tui.matrix import (
     need_text,
     now,
     queue_trouble,
+    queue_waits,
     rows,
     stale_hint,
 )
@@ -131,7 +132,7 @@ def table(status: Status, terminal: Terminal, height: int | None = None) -> list
     """The lines of the whole picture, none wider than the terminal; with ``height`` at most so many of them."""
     every = rows(status)
     cells = 6 if terminal.width >= 36 + 7 * len(status.jobs) else 3
-    short = labels(status.jobs, cells)
+    short, waits = labels(status.jobs, cells), queue_waits(status)
     name_cells = min(24, max([6, *(cell_width(row.name) for row in every)]))
     needs = [line for need in status.needs for line in _need("!", need_text(need), terminal)]
     if trouble := queue_trouble(status):
@@ -148,7 +149,7 @@ def table(status: Status, terminal: Terminal, height: int | None = None) -> list
     lines = [_head(status, terminal), terminal.paint(terminal.text("─" * (terminal.width - 1)), "2")]
     head = "  " + fit("series", name_cells) + "  " + " ".join(fit(label, cells) for label in short)
     lines.append(terminal.paint(terminal.text(head), "2"))
-    lines += [_line(status, row, short, cells, name_cells, terminal) for row in shown]
+    lines += [_line(status, row, short, waits, cells, name_cells, terminal) for row in shown]
     if len(shown) < len(every):
         lines.append(terminal.paint(terminal.text(f"  … {len(every) - len(shown)} more"), "2"))
     if not every:
@@ -164,7 +165,9 @@ def _head(status: Status, terminal: Terminal) -> str:
     return terminal.text(f" {name}{tag}   {engine}   {told}")
 
 
-def _line(status: Status, row: Row, short: list[str], cells: int, name_cells: int, terminal: Terminal) -> str:
+def _line(
+    status: Status, row: Row, short: list[str], waits: Sequence[str], cells: int, name_cells: int, terminal: Terminal
+) -> str:
     left = 2 if cells > 3 else 1
     marks = []
     for state in row.cells:
@@ -172,7 +175,7 @@ def _line(status: Status, row: Row, short: list[str], cells: int, name_cells: in
         marks.append(" " * left + mark + " " * (cells - left - 1))
     start = "  " + fit(row.name, name_cells) + "  " + " ".join(marks)
     room = terminal.width - cell_width(start) - 3
-    words = shorten(now(status, row, short), room) if room > 5 else ""
+    words = shorten(now(status, row, short, waits), room) if room > 5 else ""
     return terminal.text(start + "  " + words).rstrip()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from crboost_tui.actions import all_actions
 from crboost_tui.cli import GROUPS
 from docs.keys import keys_page
-from docs.make import job_types_page
+from docs.make import job_types_page, with_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -18,6 +19,31 @@ def test_the_page_of_job_types_is_current() -> None:
 
 def test_the_page_of_keys_is_current() -> None:
     assert (REPOSITORY / "docs" / "keys.md").read_text(encoding="utf-8") == keys_page(), "run: make docs"
+
+
+def test_the_page_on_the_app_has_the_keys_of_every_screen() -> None:
+    page = (REPOSITORY / "docs" / "the-app.md").read_text(encoding="utf-8")
+    assert page == with_tables(page), "run: make docs"
+    told = set(re.findall(r"^\| .* \| .* \| (.+) \|$", page, re.M))
+    pages_of_their_own = {"help", "palette"}
+    for place, actions in all_actions().items():
+        for action in actions:
+            untold = action.help and action.help.replace("|", "\\|") not in told
+            assert place in pages_of_their_own or not untold, f"{place}: {action.label}: {action.help}"
+
+
+def test_the_pictures_that_pages_show_are_there_and_fetch_nothing() -> None:
+    pictures = set((REPOSITORY / "docs" / "pictures").glob("*.svg"))
+    shown = {
+        (page.parent / name).resolve()
+        for page in (REPOSITORY / "README.md", REPOSITORY / "docs" / "the-app.md")
+        for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert shown
+    assert shown <= pictures, "run: make screenshots"
+    for picture in pictures:
+        text = picture.read_text(encoding="utf-8")
+        assert not re.search(r"url\([^#]|<image|href=", text), picture.name
 
 
 def test_the_readme_names_commands_targets_and_files_that_exist() -> None:

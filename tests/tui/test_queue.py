@@ -12,7 +12,7 @@ from core.engine.status import Need, QueueStatus, Status
 from core.project.layout import ProjectPaths
 from crboost_tui.app import CrboostApp
 from crboost_tui.main import main
-from crboost_tui.matrix import labels, now, queue_rows, queue_trouble, queue_words, rows, slurm_text
+from crboost_tui.matrix import labels, now, queue_rows, queue_trouble, queue_waits, queue_words, rows, slurm_text
 from crboost_tui.widgets.line import Line
 from crboost_tui.widgets.matrix_view import MatrixView
 from tests.tui import seed
@@ -104,7 +104,7 @@ def test_a_waiting_series_says_what_it_waits_for() -> None:
     status = in_slurm()
     short = labels(status.jobs, 6)
     waiting = next(row for row in rows(status) if row.cells[1] == TaskState.QUEUED.value)
-    assert now(status, waiting, short) == "a GPU in gpu: 3 jobs before it"
+    assert now(status, waiting, short, queue_waits(status)) == "a GPU in gpu: 3 jobs before it"
 
 
 def test_the_queue_has_as_many_tasks_as_their_states_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

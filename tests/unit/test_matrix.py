@@ -38,7 +38,7 @@ def test_counts_and_finished_series() -> None:
 def test_what_happens_now() -> None:
     found = seed.status()
     short = matrix.labels(found.jobs, 6)
-    now = [matrix.now(found, row, short) for row in matrix.rows(found)]
+    now = [matrix.now(found, row, short, matrix.queue_waits(found)) for row in matrix.rows(found)]
     assert now[0] == "recon 62 %"
     assert now[2] == "align: AreTomo2 ended with code 1, no .aln written"
     assert now[8] == "motion queued"
