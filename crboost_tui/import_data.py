@@ -187,7 +187,7 @@ def tilt_picture(series: TiltSeries) -> TiltPicture:
         lines.append(
             TiltLine(
                 tilts.ids[place],
-                f"{tilts.angle_deg[place]:+.1f}",
+                _signed(tilts.angle_deg[place]),
                 f"{total:.1f}" if exposure else "–",
                 f"{exposure:.2f}" if exposure else "–",
                 str(tilts.frame_count[place]) if tilts.frame_count[place] else "–",

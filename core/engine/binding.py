@@ -196,6 +196,10 @@ class Binding:
             elif entry not in tools:
                 sentence = f"There is no tool {entry!r} in conf.yaml.{nearest(entry, tools)}"
                 found.append(Problem("error", (f"tools.{name}",), sentence))
+        for name in kind.tools:
+            if name not in tools and name not in declared.tools and not self.project.rehearsal:
+                sentence = f"The tool {name} is not configured: give its path under tools.{name} in conf.yaml."
+                found.append(Problem("error", (f"tools.{name}",), sentence))
         nodes = effective_resources(kind.needs, self.site, declared, self.project.resources).get("nodes")
         if nodes is None or nodes.value in (None, 1):
             return found

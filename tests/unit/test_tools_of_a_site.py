@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.engine import requests
 from core.engine.edits import assign
 from core.engine.plan import make_plan
 from core.engine.rendering import render_task
@@ -131,3 +132,12 @@ def test_a_project_can_have_a_container_of_its_own(tmp_path: Path) -> None:
     (ProjectPaths(root).state / "conf.yaml").write_text("containers: {warp: mine.sif}\n")
     text = render_task(root, DATA, "tsReconstruct", "TS_0001")
     assert f"{ProjectPaths(root).state}/mine.sif" in text and "MARK=site" not in text
+
+
+def test_a_run_is_refused_while_a_tool_that_it_needs_is_not_configured(tmp_path: Path) -> None:
+    root = project(tmp_path)
+    with pytest.raises(InputError, match="The tool warp is not configured: give its path under tools.warp"):
+        requests.run(root, DATA, to="fsMotionAndCtf")
+    requests.run(root, DATA, to="importmovies")
+    (ProjectPaths(root).state / "conf.yaml").write_text("tools: {warp: {binary: true}}\n")
+    requests.run(root, DATA, to="fsMotionAndCtf")
