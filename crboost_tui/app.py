@@ -22,8 +22,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from core.errors import CrboostError, InputError
-from crboost_tui import sparing
+from crboost_tui import garbage, sparing
 from crboost_tui.actions import APP_ACTIONS, bindings
+from crboost_tui.plain_text import OnlyAscii
 from crboost_tui.recent import remember
 from crboost_tui.settings import AppSettings, changed, load_settings
 from crboost_tui.terminal import glyph, is_utf8
@@ -65,16 +66,20 @@ class CrboostApp(App[int]):
     """
 
     def __init__(self, root: Path | None = None, *, utf8: bool | None = None) -> None:
+        sparing.install()
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.root = root
         """The project that was opened last."""
         self.utf8 = is_utf8(sys.stdout.encoding) if utf8 is None else utf8
         self.settings, self.wrong_settings = load_settings()
+        self.working_on: set[Path] = set()
+        """The colleagues' projects that this user asked to change; they are read-only again in the next session."""
         self.drawn = False
         """Whether the first frame is there."""
         self._title = ""
         self._failed: dict[str, int] = {}
         self._reversed = ReversedPanels()
+        self._housekeeping = garbage.Housekeeping()
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._first_theme()
@@ -92,8 +97,19 @@ class CrboostApp(App[int]):
         self.wrong_settings += (f"TEXTUAL_THEME: there is no theme {named!r}; there are {', '.join(BY_SETTING)}.",)
         return DARK
 
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._housekeeping.pressed()
+        await super().on_event(event)
+
+    def refresh_css(self, animate: bool = True) -> None:
+        if self.is_running:
+            super().refresh_css(animate)
+        else:  # nothing has a style yet: what will be parsed is parsed with these
+            self.stylesheet.set_variables(self.get_css_variables())
+
     def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
+        filters = [*super().get_line_filters(), *(() if self.utf8 else (OnlyAscii(),))]
         return [self._reversed, *filters] if self.native_ansi_color else filters
 
     def on_load(self) -> None:
@@ -108,9 +124,10 @@ class CrboostApp(App[int]):
         self.call_after_refresh(self._first_frame)
 
     def _first_frame(self) -> None:
-        gc.freeze()
-        gc.enable()
         self.drawn = True
+        if not self.is_headless:  # in a test the process is not ours
+            garbage.begin()
+            self.set_interval(garbage.REST_SECONDS / 2, self._housekeeping.look)
         if self.wrong_settings:
             more = f" And {len(self.wrong_settings) - 1} more." if len(self.wrong_settings) > 1 else ""
             self.tell(self.wrong_settings[0] + more, wrong=True)
@@ -317,7 +334,6 @@ def open_app(root: Path | None) -> int:
             "This terminal says that it can do nothing but lines (TERM=dumb): say what it is, for instance "
             "TERM=xterm-256color crboost, or use: crboost status"
         )
-    sparing.install()
     gc.disable()  # until the first frame, which keeps all that was made before it
     app = CrboostApp(root)
     if app.console.color_system not in ("256", "truecolor") and not os.environ.get("TEXTUAL_THEME"):

@@ -9,6 +9,11 @@ from core.errors import InputError
 _HERE = Path(__file__).resolve().parent
 
 
+def gone(root: Path) -> InputError:
+    """For a project that was there and is not now, on every screen the same."""
+    return InputError(f"{root} is not there any more: it goes on when the folder is back.")
+
+
 def config_dir() -> Path:
     """The folder with ``catalogues/``, ``pipelines/``, ``qsub/`` and ``conf.template.yaml``.
 

@@ -1,29 +1,29 @@
-"""Values that were typed and not saved: kept in the user's own state folder, one file for each project.
+"""Values that were typed and not saved: kept in the user's own state folder, a file for each project and each process.
 
-They are written within a second by a thread of their own, so that neither a slow disk delays a key nor a hang-up loses
-what was typed.
+A process writes and removes only its own file, so that two at once do not lose each other's values. Offered is what a
+process left behind that is no more. They are written within a second by a thread of their own, so that neither a slow
+disk delays a key nor a hang-up loses what was typed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from core.errors import CrboostError
-from core.files import replace_text
-from core.project.lock import process_start
-from crboost_tui.recent import state_folder
+from core.files import replace_text, write_error
+from core.project.lock import identity, is_dead
+from crboost_tui.state import project_key, state_folder
 
-FORMAT = 1
+FORMAT = 2
 PAUSE_SECONDS = 0.3
+ELSEWHERE_SECONDS = 6 * 3600.0
+"""Whether a process of another host still lives cannot be seen: its draft counts as left behind after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Draft:
     at: float
     own: bool = False
     """Typed in this very session of the app."""
+    path: Path | None = None
 
     @property
     def clock(self) -> str:
@@ -43,50 +44,72 @@ class Draft:
 
 
 def draft_path(root: Path) -> Path:
-    name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return state_folder() / "drafts" / f"{name}.json"
+    """The file of this process."""
+    own = identity()
+    return _folder() / f"{project_key(root)}-{own['host']}-{own['pid']}-{own['start']}.json"
 
 
 def read_draft(root: Path) -> Draft | None:
-    """The draft of a project, None where there is none or it is spoilt."""
+    """The draft of a project: this session's own, else the newest that was left behind."""
+    found = [_read(path) for path in _folder().glob(f"{project_key(root)}-*.json")]
+    return max((draft for draft in found if draft is not None), key=lambda each: (each.own, each.at), default=None)
+
+
+def write_draft(root: Path, edits: Mapping[str, str | None]) -> None:
+    """Keep these edits, or nothing where there are none. Raises :class:`CrboostError`."""
+    path = draft_path(root)
     try:
-        found = json.loads(draft_path(root).read_text(encoding="utf-8"))
+        if not edits:
+            if path.parent.is_dir():
+                path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    kept = {"format": FORMAT, "project": str(root), "at": time.time(), "by": identity(), "edits": dict(edits)}
+    replace_text(path, json.dumps(kept, ensure_ascii=False, indent=1))
+
+
+def _folder() -> Path:
+    return state_folder() / "drafts"
+
+
+def _read(path: Path) -> Draft | None:
+    """None for one of a living process, and for a spoilt one."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         edits = {str(name): None if text is None else str(text) for name, text in found["edits"].items()}
-        own = found.get("by") == _session()
-        return Draft(edits, float(found["at"]), own) if edits and found["format"] == FORMAT else None
+        at, by, here = float(found["at"]), dict(found["by"]), identity()
+        if found["format"] != FORMAT or not edits:
+            return None
+        left = is_dead(by) or (by["host"] != here["host"] and time.time() - at > ELSEWHERE_SECONDS)
+        return Draft(edits, at, by == here, path) if left or by == here else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def write_draft(root: Path, edits: Mapping[str, str | None]) -> None:
-    """Keep these edits, or nothing where there are none. A state folder that cannot be written is no reason to stop."""
-    path = draft_path(root)
-    with contextlib.suppress(OSError, CrboostError):
-        if not edits:
-            path.unlink(missing_ok=True)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"format": FORMAT, "project": str(root), "at": time.time(), "by": _session(), "edits": dict(edits)}
-        replace_text(path, json.dumps(kept, ensure_ascii=False, indent=1))
-
-
-def _session() -> str:
-    return f"{socket.gethostname()} {os.getpid()} {process_start(os.getpid())}"
-
-
 class DraftKeeper:
-    """Writes the newest edits of one project, in a thread that lives from the first edit to :meth:`close`."""
+    """Writes the newest edits of one project, in a thread that lives from the first edit to :meth:`close`. ``tell``
+    is called in it, with a sentence, where they cannot be kept."""
 
-    def __init__(self, root: Path) -> None:
+    _said: ClassVar[set[str]] = set()
+    """What was told in this process, once."""
+
+    def __init__(self, root: Path, tell: Callable[[str], None]) -> None:
         self.root = root
+        self._tell = tell
         self._edits: Mapping[str, str | None] | None = None
+        self._spent: list[Path] = []
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def keep(self, edits: Mapping[str, str | None]) -> None:
+    def keep(self, edits: Mapping[str, str | None], settled: Draft | None = None) -> None:
+        """``settled``: the draft that was taken in or dropped with it: its file goes once these are kept."""
         with self._changed:
             self._edits = dict(edits)
+            if settled is not None and settled.path is not None and not settled.own:
+                self._spent.append(settled.path)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, daemon=True)
                 self._thread.start()
@@ -104,6 +127,16 @@ class DraftKeeper:
                 self._changed.wait_for(lambda: self._edits is not None or self._closed)
                 self._changed.wait_for(lambda: self._closed, PAUSE_SECONDS)
                 edits, self._edits = self._edits, None
+                spent = list(self._spent)
                 if edits is None:
                     return
-            write_draft(self.root, edits)
+            try:
+                write_draft(self.root, edits)
+                for path in spent:
+                    path.unlink(missing_ok=True)
+                    self._spent.remove(path)
+            except (OSError, CrboostError) as error:
+                sentence = f"Unsaved values cannot be kept over a hang-up: {str(error).rstrip('.')}."
+                if sentence not in self._said:
+                    self._said.add(sentence)
+                    self._tell(sentence)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from core.engine.events import Event, EventReader, event_files
 from core.engine.lease import is_alive, read_lease
 from core.engine.reading import StatusFollower
-from core.engine.status import Status
-from core.errors import CrboostError, InputError
+from core.engine.states import TaskState
+from core.engine.status import JobStatus, Status
+from core.errors import CrboostError
+from core.files import read_text
 from core.project.layout import ProjectPaths
 from core.watch.mounts import hides_events, kind_of, read_mounts
-from crboost_tui.picture import SILENT, Drawer, Picture, Told, tell
+from crboost_tui.data import gone
+from crboost_tui.picture import SILENT, Drawer, Picture, Told, Wants, newest, tell
 from crboost_tui.snapshot import load_snapshot_in_pieces
 
 POLL_SECONDS = 0.02
@@ -30,19 +32,6 @@ LOOK_SECONDS = 1.0
 SILENT_SECONDS = 60.0
 EVENTS_KEPT = 200
 EVENTS_SHOWN = 6
-
-
-def owner_of_foreign(root: Path) -> str:
-    """Whose project it is, where this user may only look at it; else ""."""
-    state = ProjectPaths(root).state
-    folder = state if state.exists() else root
-    if os.access(folder, os.W_OK) or not folder.exists():
-        return ""
-    number = folder.stat().st_uid
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
 
 
 class Follower:
@@ -67,6 +56,11 @@ class Follower:
         self._drawn = self._looked = 0.0
         self._newest = self.paths.events
         self._stamp: object = None
+        self._file: object = None
+        self._pipeline: frozenset[str] | None = None
+        """The jobs that the project file has now, None where that is not known."""
+        self._asked: object = None
+        self._view: Status | None = None
         self._beat: object = None
         self._beat_at = 0.0
 
@@ -104,21 +98,82 @@ class Follower:
         events = []
         if look or stamp != self._stamp:
             if not self.paths.file.exists():  # before its missing lease looks like an engine that died
-                raise InputError("is not there any more.", self.root)
+                raise gone(self.root)
             events = live.update()
         if look:
             self._looked = now
             self._newest = max(event_files(self.paths.events), default=self.paths.events)
             self._look(now)
+            self._read_pipeline()
         self._stamp = stamp
         if events:
             self._told.extend(tell(events, live.status))
-            self._drawer.note(live.status, events)
-        status = live.status
+        status = self._with_jobs_of_file(live.status)
+        if look or events:
+            self._want(status)
+        if events:
+            self._drawer.note(status, events)
         urgent = status is not self._status or status.engine.state != self._engine or now - self._drawn >= AGE_SECONDS
         if urgent or now >= self._drawer.due:
             self._status, self._engine, self._drawn, self._seen = status, status.engine.state, now, True
-            self._show(self._drawer.draw(status, tuple(self._told)[-EVENTS_SHOWN:], whole=urgent))
+            self._show(self._drawer.draw(status, newest(tuple(self._told), EVENTS_SHOWN), whole=urgent))
+
+    def _read_pipeline(self) -> None:
+        file = _changed(self.paths.file)
+        if file == self._file:
+            return
+        from core.formats import plain_yaml
+
+        self._file = file
+        try:
+            values = plain_yaml.load(read_text(self.paths.file), str(self.paths.file))
+            self._pipeline = frozenset(str(each["id"]) for each in values["pipeline"])
+        except (CrboostError, KeyError, TypeError):
+            self._pipeline = None  # somebody edits it; the workspace says what is wrong
+
+    def _with_jobs_of_file(self, status: Status) -> Status:
+        """The status without jobs that were taken out of the pipeline: it has them until an engine plans again. What
+        still runs of them is shown."""
+        jobs = [job for job in status.jobs if self._pipeline is None or job.id in self._pipeline or _lives(job)]
+        if len(jobs) == len(status.jobs):
+            return status
+        view = self._view
+        if view is None or len(view.jobs) != len(jobs) or any(a is not b for a, b in zip(view.jobs, jobs, strict=True)):
+            view = self._view = replace(status, jobs=jobs)
+        view.event, view.updated, view.engine = status.event, status.updated, status.engine
+        view.needs, view.queue = status.needs, status.queue
+        return view
+
+    def _want(self, status: Status) -> None:
+        """Which series are held, and whether what waits was asked for. A spoilt file is the engine's to complain of."""
+        waits = tuple(any(state in job.states for state in _WAITS) for job in status.jobs)
+        asked = _changed(self.paths.wanted), tuple(job.id for job in status.jobs), len(status.series), waits
+        if asked == self._asked:
+            return
+        from core.engine.wishes import Wish, reduce_requests, selection
+        from core.project.wanted import read_wanted
+
+        self._asked = asked
+        try:
+            requests = read_wanted(self.root).requests
+        except CrboostError:
+            return
+        ids = [job.id for job in status.jobs]
+        before = {id: frozenset(ids[: place + 1]) for place, id in enumerate(ids)}
+        held: set[tuple[str, str]] = set()
+        for request in requests:
+            if request.kind in ("hold", "release"):
+                meant = selection(request, before, status.series)
+                held = held | set(meant) if request.kind == "hold" else held - set(meant)
+        wishes = reduce_requests(requests, before, status.series)
+        wanted = any(
+            wishes.of(job.id, key) in (Wish.RUN, Wish.HOLD)
+            for job, any_waits in zip(status.jobs, waits, strict=True)
+            if any_waits
+            for key, state in zip(status.keys(job), job.states, strict=False)
+            if state in _WAITS
+        )
+        self._drawer.want(Wants(frozenset(key for _, key in held), wanted))
 
     def _look(self, now: float) -> None:
         """An engine on another host is silent when its heartbeat has not changed during our own looks for long."""
@@ -137,13 +192,29 @@ class Follower:
 
     def _sentence(self, error: Exception) -> str:
         if self._seen and not self.paths.file.exists():
-            return f"{self.root} is not there any more. This is how it was last; it goes on when the folder is back."
+            return str(gone(self.root))
         return str(error) if isinstance(error, CrboostError) else f"{type(error).__name__}: {error}"
 
     def _recent(self, last: int) -> list[Event]:
         """The events before the status that was loaded, for the first look."""
         reader = EventReader(self.paths.events, max(0, last - EVENTS_KEPT))
         return [event for event in reader.read() if event.number <= last]
+
+
+_WAITS = (TaskState.WAITING.value, TaskState.READY.value)
+
+
+def _lives(job: JobStatus) -> bool:
+    return any(TaskState(state).live for state in set(job.states))
+
+
+def _changed(file: Path) -> object:
+    """What differs when a file has been replaced or edited."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _stamp(newest: Path) -> object:

@@ -86,7 +86,9 @@ def _crash_sentence(error: Exception, arguments: Sequence[str]) -> str:
     import traceback
 
     summary = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "crboost"
+    from crboost_tui.state import state_folder
+
+    folder = state_folder()
     path = folder / f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
         folder.mkdir(parents=True, exist_ok=True)

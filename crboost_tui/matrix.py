@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -85,12 +86,15 @@ def series_row(status: Status, index: int) -> Row:
 def cohort_rows(status: Status) -> list[Row]:
     """The rows of cohort tasks, which stand below those of the series."""
     found, size = [], len(status.series)
+    often = Counter(key for job in status.jobs for key in job.cohorts)
+    short = labels(status.jobs, 12) if often else []
     for position, job in enumerate(status.jobs):
         for offset, key in enumerate(job.cohorts):
             cells = [""] * len(status.jobs)
             if size + offset < len(job.states):
                 cells[position] = job.states[size + offset]
-            found.append(Row(key, cohort_name(key), tuple(cells)))
+            of = f" {short[position]}" if often[key] > 1 else ""
+            found.append(Row(key, cohort_name(key) + of, tuple(cells)))
     return found
 
 
@@ -107,8 +111,12 @@ def labels(jobs: Sequence[JobStatus], cells: int) -> list[str]:
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", base) or [base]
         plain = words[1:] if words[0] in ("fs", "ts") and len(words) > 1 else words
         first = plain[0].lower()
-        candidates = [_WORDS.get(first, first), "".join(plain).lower(), "".join(words).lower(), own.lower(), job.id]
-        if own:
+        word = _WORDS.get(first, first)
+        candidates = [word, "".join(plain).lower(), "".join(words).lower(), own.lower(), job.id]
+        if 0 < len(own) <= 2:  # "2" alone says nothing: "align 2", or "align2" where there is no room
+            space = " " if len(word) + 1 + len(own) <= cells else ""
+            candidates.insert(0, f"{word[: max(1, cells - len(own) - len(space))]}{space}{own.lower()}")
+        elif own:
             candidates.insert(0, own.lower())
         cut = [text[:cells] for text in candidates if text]
         found.append(next((text for text in cut if text not in found), cut[0]))
@@ -131,9 +139,17 @@ def stale_hint(status: Status) -> str:
     return f"{tasks} stale: parameters changed since. crboost retry runs them again."
 
 
+def series_words(status: Status) -> str:
+    """``7 of 7 series finished, 1 excluded``."""
+    left_out = {index for job in status.jobs for index, state in enumerate(job.states[: len(status.series)])
+                if state == TaskState.EXCLUDED.value}  # fmt: skip
+    more = f", {len(left_out)} excluded" if left_out else ""
+    return f"{finished(status)} of {len(status.series) - len(left_out)} series finished{more}"
+
+
 def finished(status: Status) -> int:
-    """Tilt series with nothing left to do: every task is good or the series is excluded."""
-    good = {TaskState.DONE.value, TaskState.EMPTY.value, TaskState.EXCLUDED.value}
+    """Tilt series with nothing left to do: every task is good. Those that are excluded do not count."""
+    good = {TaskState.DONE.value, TaskState.EMPTY.value}
     columns = [job.states for job in status.jobs]
     if not columns:
         return 0  # nothing ever ran
@@ -264,6 +280,8 @@ def queue_trouble(status: Status) -> str:
 def doing(status: Status) -> str:
     """What becomes of the run as a whole: ``running`` only where a task runs or is about to, else what all wait for."""
     outcome, counts = status.outcome(), status.counts()
+    if outcome == "failed" and counts[TaskState.FAILED]:
+        return f"{counts[TaskState.FAILED]} failed"
     if outcome != "running" or counts[TaskState.RUNNING]:
         return outcome
     vain = [need for need in status.needs if need.kind in ("waits", "refused")]

@@ -21,6 +21,9 @@ PROGRESS_SECONDS = 1.0
 """How often progress within tasks is drawn again: dozens of them change all the time."""
 
 
+_OVER = (TaskState.DONE.value, TaskState.EMPTY.value, TaskState.EXCLUDED.value)
+
+
 @dataclass(frozen=True, slots=True)
 class PictureRow:
     """One series or cohort. ``cells`` are state characters, ``progress`` like ``62%`` or "", one for each job.
@@ -34,6 +37,8 @@ class PictureRow:
     values: tuple[float | None, ...]
     now: str
     trouble: bool
+    held: bool
+    """Whether nothing new of it starts, though something is left."""
 
     @property
     def cohort(self) -> bool:
@@ -76,6 +81,8 @@ class Told:
     clock: str
     state: str
     sentence: str
+    minor: bool = False
+    """That an engine starts or ends: it makes room for what is about tasks and needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,19 @@ class Picture:
     waiting: str
     """What all queued tasks, or most of them, wait for."""
     events: tuple[Told, ...]
+    wanted: bool
+    """Whether tasks that wait have been asked for."""
+    request: int
+    version: int
+    """The last request that an engine has acted on, and the version of the project file that it planned from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What people asked for, as far as it is shown. ``held``: keys of series of which nothing new starts."""
+
+    held: frozenset[str] = frozenset()
+    wanted: bool = False
 
 
 def draw(status: Status, events: tuple[Told, ...] = ()) -> Picture:
@@ -122,6 +142,7 @@ class Drawer:
         self._picture: Picture | None = None
         self._at_once: set[int] = set()
         self._soon: set[int] = set()
+        self._wants = Wants()
         self._totals = False
         self._totals_at = self._progress_at = 0.0
 
@@ -143,6 +164,13 @@ class Drawer:
             elif event.kind in ("queue", "queued"):
                 queued = TaskState.QUEUED.value
                 self._soon.update(index for index, row in enumerate(self._rows) if queued in row.cells)
+
+    def want(self, wants: Wants) -> None:
+        """Take in what people asked for."""
+        if wants != self._wants:
+            changed = wants.held ^ self._wants.held
+            self._at_once.update(index for index, row in enumerate(self._rows) if row.key in changed)
+            self._wants, self._totals = wants, True
 
     def _note_task(self, status: Status, job: JobStatus, key: str) -> None:
         index = position(status, job, key)
@@ -215,6 +243,10 @@ class Drawer:
 
     def _row(self, status: Status, row: matrix.Row) -> PictureRow:
         columns = () if row.cohort else tuple(self._columns)
+        held = row.key in self._wants.held and any(state and state not in _OVER for state in row.cells)
+        now = matrix.now(status, row, self._wide, self._waits, percent=False)
+        if held and not row.trouble:
+            now = f"held, {now}" if now else "held"
         return PictureRow(
             row.key,
             row.name,
@@ -222,8 +254,9 @@ class Drawer:
             tuple(_percent(job, row.key, state) for job, state in zip(status.jobs, row.cells, strict=True)),
             tuple(matrix.number_text(status, row.key, column) for column in columns),
             tuple(matrix.number_value(status, row.key, column) for column in columns),
-            matrix.now(status, row, self._wide, self._waits, percent=False),
+            now,
             row.trouble,
+            held,
         )
 
     def _whole(self, status: Status, events: tuple[Told, ...]) -> Picture:
@@ -231,7 +264,7 @@ class Drawer:
         return Picture(
             status.name,
             status.rehearsal,
-            _engine(status),
+            engine_words(status),
             status.engine.state == "running" or status.engine.queued,
             status.outcome(),
             tuple((state.value, number) for state, number in matrix.counts(status)),
@@ -245,14 +278,24 @@ class Drawer:
             _needs(status),
             matrix.queue_waits(status),
             status.queue.trouble if matrix.queue_trouble(status) else "",
-            f"{matrix.finished(status)} of {len(status.series)} series finished",
+            matrix.series_words(status),
             _pace(status),
             matrix.brief(matrix.queue_words(status)),
             events,
+            self._wants.wanted,
+            status.engine.request,
+            status.engine.plan_version,
         )
 
 
-def _engine(status: Status) -> str:
+def newest(events: Sequence[Told], number: int) -> tuple[Told, ...]:
+    """The last ``number`` of the events in their order; those that are minor only where there is room left."""
+    by_weight = sorted(range(len(events)), key=lambda index: (not events[index].minor, index))
+    return tuple(events[index] for index in sorted(by_weight[len(events) - min(number, len(events)) :]))
+
+
+def engine_words(status: Status) -> str:
+    """How the engine is, in the head of a screen."""
     if status.engine.state == DIED:
         return "the engine died: R starts one"
     if status.engine.state == SILENT:
@@ -266,7 +309,8 @@ def tell(events: Sequence[Event], status: Status) -> list[Told]:
     for event in events:
         told = matrix.event_text(event, status)
         if told is not None and told[1]:
-            found.append(Told(time.strftime("%H:%M", time.localtime(event.time)), *told))
+            minor = event.kind == "engine" and not event.fields.get("notice")
+            found.append(Told(time.strftime("%H:%M", time.localtime(event.time)), *told, minor))
     return found
 
 

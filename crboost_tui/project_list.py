@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from core.errors import CrboostError
 from core.files import replace_text
+from core.project.access import access_to
 from core.project.layout import PROJECT_FILE, ProjectPaths
-from crboost_tui.recent import state_folder
+from crboost_tui.state import state_folder
 
 Kind = Literal["project", "relion", "gone", "silent"]
 PIPELINE_FILE = "default_pipeline.star"
@@ -74,7 +73,7 @@ def read_entry(root: Path) -> Entry:
             status = (root / PIPELINE_FILE).stat()
         except OSError:
             return Entry(str(root), root.name, "gone")
-        return _owned(Entry(str(root), root.name, "relion", updated=status.st_mtime), status, root)
+        return _owned(Entry(str(root), root.name, "relion", updated=status.st_mtime), root)
     try:
         data = json.loads(paths.summary.read_text(encoding="utf-8"))
         entry = Entry(
@@ -84,20 +83,12 @@ def read_entry(root: Path) -> Entry:
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         entry = Entry(str(root), root.name, outcome="not run yet", updated=status.st_mtime)
-    return _owned(entry, status, root)
+    return _owned(entry, root)
 
 
-def _owned(entry: Entry, status: os.stat_result, root: Path) -> Entry:
-    owner = "" if status.st_uid == os.getuid() else _user(status.st_uid)
-    return replace(entry, owner=owner, read_only=not os.access(root, os.W_OK))
-
-
-@cache
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
+def _owned(entry: Entry, root: Path) -> Entry:
+    access = access_to(root)
+    return replace(entry, owner=access.owner, read_only=not access.writable)
 
 
 _looking: dict[Path, float] = {}

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import CrboostError
 from core.files import replace_text
 from core.project.layout import PROJECT_FILE
+from crboost_tui.state import state_folder
 
 KEEP = 50
-
-
-def state_folder() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "crboost"
 
 
 def remembered() -> list[Path]:

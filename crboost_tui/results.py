@@ -37,6 +37,7 @@ _UNITS = (
 _TITLES = {
     "ctf_resolution": "CTF fit", "largest_shift": "largest shift", "tilt_axis_departure": "axis off by",
     "dose_per_fraction": "dose/fraction", "handedness_correlation": "handedness", "tomogram_pixel": "pixel",
+    "tilt_angle": "RELION's tilt",
     "tomogram_size_x": "size x", "tomogram_size_y": "size y", "tomogram_size_z": "size z",
 }  # fmt: skip
 _ANGLES = ("angle_deg", "tilt_deg", "tilt_angle_deg")
@@ -278,6 +279,7 @@ def _tilt_table(
     if angles is not None:
         order = tuple(sorted(order, key=lambda index: (angles[index] is None, angles[index] or 0.0, index)))
     shown = [(name, values) for name, values in tilts.items() if not _is_label(name, values, angles)]
+    shown.sort(key=lambda item: item[0] in _ANGLES)  # RELION's angle tells least in a plot against the stage's
     columns = [column(name, [values[index] for index in order], mark=False) for name, values in shown]
     if angles is not None:
         taken = Column("", "taken", "", tuple(float(index + 1) for index in order), 0)

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from core.errors import CrboostError
 from crboost_tui.actions import Action, Keymap
-from crboost_tui.recent import state_folder
+from crboost_tui.state import state_folder
 
 ThemeName = Literal["dark", "light", "terminal"]
 Pictures = Literal["auto", "half-blocks", "sixel", "kitty"]
@@ -68,11 +68,16 @@ def load_settings() -> tuple[AppSettings, tuple[str, ...]]:
 
 
 def save_settings(settings: AppSettings) -> None:
-    """Write what differs from the defaults; remove nothing that is right. Raises :class:`CrboostError`."""
+    """Write what differs from the defaults. Raises :class:`CrboostError`, so for a file that is no YAML: all that
+    a person wrote in it would be lost."""
     from core.files import replace_text, write_error
     from core.formats import plain_yaml
 
     path = settings_file()
+    try:
+        _parsed(path)
+    except CrboostError as error:
+        raise CrboostError(f"{error} Nothing is saved until that is mended: this holds until you quit.") from error
     values = {name: value for name, value in asdict(settings).items() if value != getattr(AppSettings(), name)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +127,21 @@ def _short(advice: str) -> str:
 
 
 def _read(path: Path) -> tuple[AppSettings, tuple[str, ...]]:
+    try:
+        return _checked(_parsed(path), path)
+    except CrboostError as error:
+        return AppSettings(), (str(error),)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What stands in the file, {} where there is none. Raises :class:`CrboostError`."""
     from core.files import read_text
     from core.formats import plain_yaml
 
-    try:
-        value = plain_yaml.load(read_text(path), str(path))
-    except CrboostError as error:
-        return AppSettings(), (str(error),)
-    if value is None:
-        return AppSettings(), ()
-    if not isinstance(value, dict):
-        return AppSettings(), (f"{path}: must hold 'name: value' lines.",)
-    return _checked(value, path)
+    value = plain_yaml.load(read_text(path), str(path)) if os.path.exists(path) else None
+    if value is not None and not isinstance(value, dict):
+        raise CrboostError("must hold 'name: value' lines.", path)
+    return value or {}
 
 
 def _checked(value: dict[str, Any], path: Path) -> tuple[AppSettings, tuple[str, ...]]:

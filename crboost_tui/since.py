@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections import Counter, defaultdict
@@ -20,8 +19,8 @@ from core.errors import CrboostError
 from core.files import replace_text
 from core.project.layout import ProjectPaths
 from crboost_tui.matrix import doing, labels, need_text, stale_hint
-from crboost_tui.recent import state_folder
 from crboost_tui.snapshot import load_snapshot_in_pieces
+from crboost_tui.state import project_key, state_folder
 
 AWAY_SECONDS = 90.0
 """Who was away for less has seen it: the mark is renewed every minute."""
@@ -207,5 +206,4 @@ def _last_event(paths: ProjectPaths) -> Event | None:
 
 
 def _file(root: Path) -> Path:
-    name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return state_folder() / "seen" / f"{name}.json"
+    return state_folder() / "seen" / f"{project_key(root)}.json"

@@ -15,7 +15,7 @@ from core.engine.status import JobStatus, Status, position
 from core.errors import CrboostError
 from core.jobs._task import COHORT
 from core.project.layout import ProjectPaths
-from crboost_tui.data import config_dir
+from crboost_tui.data import config_dir, gone
 from crboost_tui.matrix import cohort_name, duration, need_text, queue_words, slurm_text
 from crboost_tui.terminal import cell_width
 
@@ -91,7 +91,7 @@ class FactsReader:
     def read(self) -> TaskFacts:
         """Raises :class:`CrboostError` for a job or task that is not there (any more)."""
         if not ProjectPaths(self.root).file.exists():
-            raise CrboostError("is not there (any more).", self.root)
+            raise gone(self.root)
         self._follower.update()
         status = self._follower.status
         job = status.job(self.job)

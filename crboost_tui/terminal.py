@@ -8,6 +8,7 @@ import shutil
 import sys
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TextIO
 
 from core.engine.states import GLYPH, TaskState
@@ -82,9 +83,14 @@ class Terminal:
 
 def cell_width(text: str) -> int:
     """Cells that a text takes in a terminal, escape sequences not counted."""
+    if text.isascii() and "\x1b" not in text:
+        return len(text)
+    return _wide_width(text)
+
+
+@lru_cache(4096)
+def _wide_width(text: str) -> int:
     plain = _ESCAPE.sub("", text)
-    if plain.isascii():
-        return len(plain)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in plain
     )
@@ -92,7 +98,8 @@ def cell_width(text: str) -> int:
 
 def shorten(text: str, cells: int) -> str:
     """``text`` cut to at most ``cells`` cells, with an ellipsis where something was cut, without control characters."""
-    text = "".join(char if char.isprintable() else " " for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
     if cell_width(text) <= cells:
         return text
     cut = ""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from crboost_tui.drafts import DraftKeeper
+from crboost_tui.drafts import Draft, DraftKeeper
 
 
 class Unsaved:
     """The edits of one project. Every change is kept in a draft."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tell: Callable[[str], None]) -> None:
+        """``tell``: as for :class:`DraftKeeper`."""
         self.edits: dict[str, str | None] = {}
         self._before: list[dict[str, str | None]] = []
-        self._keeper = DraftKeeper(root)
+        self._keeper = DraftKeeper(root, tell)
 
     def __bool__(self) -> bool:
         return bool(self.edits)
@@ -32,6 +33,10 @@ class Unsaved:
             self._before.append(self.edits)
             self.edits = dict(edits)
             self._keeper.keep(self.edits)
+
+    def typing(self, edits: Mapping[str, str | None]) -> None:
+        """These would be all edits, were the open editor left now: the draft has them already."""
+        self._keeper.keep(edits)
 
     def drop(self, names: Collection[str]) -> None:
         """Take these values out: they are as saved again."""
@@ -57,10 +62,14 @@ class Unsaved:
         self.edits, self._before = {}, []
         self._keeper.keep({})
 
-    def restore(self, edits: Mapping[str, str | None]) -> None:
+    def restore(self, draft: Draft) -> None:
         """Take in a draft."""
-        self.edits, self._before = dict(edits), []
-        self._keeper.keep(self.edits)
+        self.edits, self._before = dict(draft.edits), []
+        self._keeper.keep(self.edits, draft)
+
+    def refuse(self, draft: Draft) -> None:
+        """Nobody wants that draft."""
+        self._keeper.keep(self.edits, draft)
 
     def close(self) -> None:
         self._keeper.close()

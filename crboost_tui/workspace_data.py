@@ -14,8 +14,10 @@ from core.engine.states import MEANING, TaskState
 from core.engine.status import JobStatus, Status
 from core.errors import CrboostError, InputError
 from core.jobs._task import COHORT
+from core.project.access import Access, access_to
 from core.project.layout import ProjectPaths
 from crboost_tui import matrix
+from crboost_tui.picture import engine_words
 
 if TYPE_CHECKING:
     from core.engine.impact import Impact
@@ -85,6 +87,7 @@ class Opened:
     sources: Sources | None = None
     broken: str = ""
     read_only: str = ""
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +213,7 @@ def take_pulse(status: Status, watched: str) -> Pulse:
     return Pulse(
         status.name,
         status.rehearsal,
-        matrix.engine_text(status),
+        engine_words(status),
         status.outcome(),
         status.queue.trouble if matrix.queue_trouble(status) else "",
         tuple((state.value, number) for state, number in matrix.counts(status)),
@@ -301,29 +304,19 @@ def _clock(seconds: float) -> str:
 # ---- the project file and what was typed
 
 
-def open_project(root: Path, data: Path) -> Opened:
-    """Read the project file and what is bound with it. Never raises for what is wrong in there."""
+def open_project(root: Path, data: Path, asked: bool = False) -> Opened:
+    """Read the project file and what is bound with it. Never raises for what is wrong in there. ``asked``: this user
+    asked to work on it, should it be a colleague's."""
     from core.engine.plan import read_sources, sources_of
     from core.project.file import load
 
-    reason = read_only_reason(root)
+    access = access_to(root)
+    reason = access.why_not(asked)
     try:
         sources = sources_of(root, data, load(root).model) if reason else read_sources(root, data)
-        return Opened(root, sources, "", reason)
+        return Opened(root, sources, "", reason, access)
     except CrboostError as error:
-        return Opened(root, broken=str(error), read_only=reason)
-
-
-def read_only_reason(root: Path) -> str:
-    """Why this user may change nothing in a project, "" where that is possible."""
-    paths = ProjectPaths(root)
-    if all(os.access(path, os.W_OK) for path in (root, paths.state, paths.file)):
-        return ""
-    try:
-        owner = paths.file.owner()
-    except (OSError, KeyError):
-        owner = "somebody else"
-    return f"This project belongs to {owner}: you can look at it, not change it."
+        return Opened(root, broken=str(error), read_only=reason, access=access)
 
 
 def file_stamp(root: Path) -> tuple[int, int]:

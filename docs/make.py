@@ -12,7 +12,6 @@ from core.jobs._registry import job_types
 from core.jobs.fields import FieldInfo, Level, field_list
 from crboost_tui.actions import Action, shown_key
 from crboost_tui.cli.schema import allowed, value_text
-from docs.keys import keys_page
 
 HERE = Path(__file__).resolve().parent
 
@@ -63,7 +62,7 @@ def with_tables(page: str) -> str:
     """``the-app.md`` with its tables of keys and of states as the program has them now."""
 
     def keys(found: re.Match[str]) -> str:
-        rows = ["| Key | | |", "|---|---|---|", *(row for name in found[1].split() for row in _keys(name))]
+        rows = ["| Key | Id | | |", "|---|---|---|---|", *(row for name in found[1].split() for row in _keys(name))]
         return "\n".join([f"<!-- keys: {found[1]} -->", *rows, "<!-- /keys -->"])
 
     page = re.sub(r"<!-- keys: (.*?) -->\n.*?<!-- /keys -->", keys, page, flags=re.S)
@@ -78,7 +77,8 @@ def _keys(name: str) -> list[str]:
     module, _, attribute = name.rpartition(".")
     actions: tuple[Action, ...] = getattr(importlib.import_module(module), attribute)
     return [
-        f"| {' '.join(f'`{_typed(key)}`' for key in action.keys.split(','))} | {action.label} | {_cell(action.help)} |"
+        f"| {' '.join(f'`{_typed(key)}`' for key in action.keys.split(','))} | `{action.id}` | {action.label} "
+        f"| {_cell(action.help)} |"
         for action in actions
     ]
 
@@ -94,7 +94,6 @@ def _cell(text: str) -> str:
 
 def main() -> None:
     (HERE / "job-types.md").write_text(job_types_page(), encoding="utf-8")
-    (HERE / "keys.md").write_text(keys_page(), encoding="utf-8")
     app = HERE / "the-app.md"
     app.write_text(with_tables(app.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -29,7 +29,9 @@ def validate(
             problems.append(Problem("error", (name,), _sentence(name, item, infos)))
             valid.pop(name, None)
     complete = values.model_dump() if values is not None else _with_defaults(job_type.parameters, valid)
-    problems.extend(job_type.checks(complete, acquisition))
+    wrong = {name for problem in problems for name in problem.fields}
+    # A check across fields would speak of a default in place of what was typed.
+    problems.extend(each for each in job_type.checks(complete, acquisition) if not wrong.intersection(each.fields))
     return values, problems
 
 
@@ -73,6 +75,9 @@ def _sentence(name: str, item: Any, infos: Mapping[str, FieldInfo]) -> str:
 def _range(info: FieldInfo) -> str:
     low, high = info.minimum, info.maximum
     if low is not None and high is not None:
+        if info.minimum_excluded or info.maximum_excluded:
+            first = f"above {low:g}" if info.minimum_excluded else f"at least {low:g}"
+            return f"{first} and {'below' if info.maximum_excluded else 'at most'} {high:g}"
         return f"between {low:g} and {high:g}"
     if low is not None:
         return f"more than {low:g}" if info.minimum_excluded else f"at least {low:g}"

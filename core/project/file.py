@@ -82,20 +82,19 @@ def undo(root: Path) -> int:
     Raises :class:`InputError` where there is nothing to go back to.
     """
     with project_lock(root):
-        current = _current_text(root)
-        present = _keep_current(root, current)
-        restored = _RESTORED.search(current)
-        origin = int(restored[1]) if restored else present
-        earlier = [number for number in version_numbers(root) if number < origin]
-        if not earlier:
-            raise InputError("there is no earlier version to go back to.", ProjectPaths(root).file)
-        # What is restored may itself have been a restored one; then the chain goes on from where that came from.
-        text = read_version(root, earlier[-1])
-        before = _RESTORED.search(text)
-        number = int(before[1]) if before else earlier[-1]
-        model = _loaded(text, version_path(root, earlier[-1])).model
-        note = f"# Restored from version {number}.\n"
-        return _save_text(root, current, FIRST_LINE + note + plain_yaml.dump(to_plain(model)))
+        return _restore(root, _before(root))
+
+
+def version_before(root: Path) -> int:
+    """The version that :func:`undo` would restore. Raises :class:`InputError` where there is none."""
+    with project_lock(root):
+        return _before(root)
+
+
+def restore(root: Path, number: int) -> int:
+    """Restore one saved version, as a new version, whose number is returned; the present one is kept too."""
+    with project_lock(root):
+        return _restore(root, number)
 
 
 def render(model: ProjectFile) -> str:
@@ -115,6 +114,26 @@ def parse_project(text: str, place: str | Path) -> ProjectFile:
     if isinstance(value, dict) and "format" not in value:
         raise InputError("has no 'format: 1' line: is it a crboost project file?", place)
     return validated(ProjectFile, value, place)
+
+
+def _before(root: Path) -> int:
+    current = _current_text(root)
+    present = _keep_current(root, current)
+    restored = _RESTORED.search(current)
+    origin = int(restored[1]) if restored else present
+    earlier = [number for number in version_numbers(root) if number < origin]
+    if not earlier:
+        raise InputError("there is no earlier version to go back to.", ProjectPaths(root).file)
+    return earlier[-1]
+
+
+def _restore(root: Path, number: int) -> int:
+    # What is restored may itself have been a restored one; then the chain goes on from where that came from.
+    text = read_version(root, number)
+    before = _RESTORED.search(text)
+    model = _loaded(text, version_path(root, number)).model
+    note = f"# Restored from version {before[1] if before else number}.\n"
+    return _save_text(root, _current_text(root), FIRST_LINE + note + plain_yaml.dump(to_plain(model)))
 
 
 def _loaded(text: str, path: Path) -> LoadedProject:

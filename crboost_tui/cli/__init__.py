@@ -99,14 +99,14 @@ def _open_app(options: argparse.Namespace) -> int:
         print(f"crboost {version('crboost')}")
         return 0
     from core.errors import InputError
-    from core.relion.listing import is_relion_project
     from crboost_tui.cli._common import find_project, project_or_none
+    from crboost_tui.project_list import PIPELINE_FILE
 
     text: str | None = options.project
     if text is not None and not text.startswith((".", "/", "~")) and "/" not in text and project_or_none(text) is None:
         raise InputError(f"There is no command and no project {text!r}. See: crboost --help")
     root = project_or_none(text)
-    if root is None and is_relion_project(Path(text or ".")):
+    if root is None and Path(text or ".", PIPELINE_FILE).is_file():
         root = Path(text or ".").resolve()
     elif text is not None:
         root = find_project(text)

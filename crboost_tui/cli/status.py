@@ -27,13 +27,13 @@ from crboost_tui.matrix import (
     counts,
     doing,
     engine_text,
-    finished,
     labels,
     need_text,
     now,
     queue_trouble,
     queue_waits,
     rows,
+    series_words,
     stale_hint,
 )
 from crboost_tui.terminal import RELION_STATES, Terminal, cell_width, fit, glyph, shorten
@@ -185,7 +185,7 @@ def _need(mark: str, sentence: str, terminal: Terminal) -> list[str]:
 
 
 def _foot(status: Status, terminal: Terminal) -> list[str]:
-    words = f"  {finished(status)} of {len(status.series)} series finished   {doing(status)}"
+    words = f"  {series_words(status)}   {doing(status)}"
     hint = stale_hint(status)
     stale = [f"  {terminal.state('#')} {hint}"] if hint else []
     return [terminal.text(line) for line in (*stale, words)]

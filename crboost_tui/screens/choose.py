@@ -143,7 +143,7 @@ class ChooseScreen(ModalScreen[str | None]):
     def _filter(self) -> None:
         words = self.needle.lower().split()
         found = [each for each in self.choices if all(word in f"{each.label} {each.detail}".lower() for word in words)]
-        found.sort(key=lambda each: not _begins(each.label, words))
+        found.sort(key=lambda each: (bool(each.why), not _begins(each.label, words)))
         choices = self.query_one(ChoiceList)
         choices.cursor = 0
         choices.show(found, [self.nothing if not self.choices else f"Nothing has {self.needle!r} in it."])

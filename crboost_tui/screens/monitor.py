@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from textual.widgets import Input, Static
 
 from core.engine.states import MEANING, TaskState
 from core.errors import CrboostError
+from core.project.access import Access, access_to
 from crboost_tui.actions import Action, bindings
 from crboost_tui.data import config_dir
-from crboost_tui.following import EVENTS_SHOWN, Follower, owner_of_foreign
+from crboost_tui.following import EVENTS_SHOWN, Follower
 from crboost_tui.matrix import brief
-from crboost_tui.picture import Picture, PictureRow
+from crboost_tui.picture import Picture, PictureRow, newest
+from crboost_tui.screens.work_on import WORK_ON, ask_to_work_on
 from crboost_tui.shown import Choice, orders
 from crboost_tui.terminal import ASCII_TWINS, cell_width, glyph, hue, shorten
 from crboost_tui.widgets.keys import Keys
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 AGAIN = (TaskState.FAILED.value, TaskState.STALE.value, TaskState.STOPPED.value)
 """What a retry runs again."""
 LIVE = (TaskState.RUNNING.value, TaskState.QUEUED.value)
+WAITS = (TaskState.WAITING.value, TaskState.READY.value)
+RESTING = {state.value for state in TaskState if state.settled and state != TaskState.STOPPED}
+"""What a run leaves as it is; it takes up what was stopped."""
 TROUBLE = (TaskState.NEEDS_YOU.value, TaskState.FAILED.value, TaskState.UNKNOWN.value)
 NEEDS_SHOWN = 3
 
@@ -41,25 +47,26 @@ ACTIONS = (
     Action("open('script')", "enter", "open", "the task under the cursor, or where to settle what needs you"),
     Action("open('log')", "l", "log", "its log, or the log of what failed in this series"),
     Action("retry", "r", "retry", "run again: this task, else what failed in its series; or the marked series"),
-    Action("retry_job", "C", "retry column", "run again all that failed, was stopped or is stale in this job", False),
-    Action("run", "R", "run all", "run everything; an engine is started if none lives"),
-    Action("stop", "s", "stop", "stop all that runs, or the marked series (asks first)"),
+    Action("workspace", "w", "workspace", "the pipeline and its parameters"),
     Action("next_failed", "f", "failed", "go to what needs you, then from one failed series to the next"),
     Action("find", "slash", "find", "show series by name or number: ctf>8, motion>0.5, used<40"),
-    Action("hold", "h", "hold", "start no new tasks of this series, or of the marked ones"),
-    Action("mark", "space", "mark", "mark this series: r, s, h, H, x and X then act on all that are marked"),
-    Action("order", "o", "order", "another order: as imported, by name, by state, by a number; the worst first"),
     Action("results", "p", "plots", "numbers and pictures of this task"),
-    Action("workspace", "w", "workspace", "the pipeline and its parameters"),
+    Action("run", "R", "run all", "run everything; an engine is started if none lives"),
+    Action("stop", "s", "stop", "stop all that runs, or the marked series (asks first)"),
+    Action("app.projects", "P,backspace", "projects", "the list of projects"),
+    Action("order", "o", "order", "another order: as imported, by name, by state, by a number; the worst first"),
+    Action("mark", "space", "mark", "mark this series: r, s, h, H, x and X then act on all that are marked"),
+    Action("hold", "h", "hold", "start no new tasks of this series, or of the marked ones"),
     Action("release", "H", "release", "end the hold of this series, or of the marked ones"),
     Action("exclude", "x", "exclude", "leave this series, or the marked ones, out of what follows (asks first)"),
     Action("include", "X", "include", "take an excluded series in again"),
+    Action("retry_job", "C", "retry column", "run again all that failed, was stopped or is stale in this job", False),
     Action("only_failed", "F", "only failed", "show only series that failed or need you", False),
     Action("mark_all", "A", "mark all", "mark all series that are shown, or none", False),
     Action("numbers", "number_sign", "numbers", "numbers in place of what happens now, or the other way round", False),
     Action("relion", "g", "relion", "the jobs of RELION's pipeline, also those that are none of ours", False),
+    WORK_ON,
     Action("clear", "escape", "clear", "no marks, then all series in their order, then the list of projects", False),
-    Action("app.projects", "P,backspace", "projects", "the list of projects"),
     Action("move(-1, 0)", "up,k", "up", "the tilt series above (home, end, page keys too)", False),
     Action("move(1, 0)", "down,j", "down", "the tilt series below", False),
     Action("move(0, -1)", "left", "left", "the job before", False),
@@ -93,8 +100,8 @@ class MonitorScreen(Screen[None]):
         super().__init__()
         self.root = root
         self.picture: Picture | None = None
-        self.owner = ""
-        """Whose project it is, where it can only be looked at."""
+        self.access: Access | None = None
+        """Whose project it is, and whether it could be changed; None while that is looked up."""
         self.need: int | None = None
         """Which of the needs the cursor is on."""
         self._gone = threading.Event()
@@ -159,12 +166,14 @@ class MonitorScreen(Screen[None]):
             if not self._gone.is_set():
                 self.app.call_from_thread(function, *values)
 
-        hand(self._belongs, owner_of_foreign(self.root))
+        hand(self._belongs, access_to(self.root))
         show, complain = self.show, self.complain
         Follower(self.root, self._gone, lambda it: hand(show, it), lambda said: hand(complain, said)).run()
 
-    def _belongs(self, owner: str) -> None:
-        self.owner = owner
+    def _belongs(self, access: Access) -> None:
+        self.access = access
+        if self.picture is not None:
+            self._say_head(self.picture)
 
     def complain(self, sentence: str) -> None:
         """Say what keeps the project from being read; the last picture stays."""
@@ -231,6 +240,8 @@ class MonitorScreen(Screen[None]):
             here = f"{job.wide}: " if state in TROUBLE else ""
             cause = row.now.removeprefix(here) if here else f"  {row.now}"
             text.append(f"{': ' if here and cause != row.now else '   '}{cause.strip()}", self.app.colour("fail"))
+        if row.held:
+            text.append("   held: H releases it", self.app.colour("quiet"))
         foot = picture.feet[matrix.column].words
         roomy = self.size.width - text.cell_len - 2 >= cell_width(foot)
         line.say(text, Text(f"{foot} ", self.app.colour("quiet")) if roomy else "")
@@ -242,7 +253,7 @@ class MonitorScreen(Screen[None]):
         parts = [
             ("REHEARSAL" if picture.rehearsal and "REHEARSAL" not in picture.name else "", colour("rehearsal")),
             ("? Slurm does not answer" if picture.trouble else "", colour("fail")),
-            (f"read-only, {self.owner}'s" if self.owner else "", colour("need")),
+            (self.access.words(self.root in self.app.working_on) if self.access else "", colour("need")),
             (
                 f"{marked} marked" + (f", {hidden} of them not shown" if hidden else "") if marked else "",
                 colour("need"),
@@ -306,7 +317,7 @@ class MonitorScreen(Screen[None]):
 
     def _say_events(self, picture: Picture) -> None:
         shown = self._event_lines()
-        told = picture.events[-shown:] if shown else ()
+        told = newest(picture.events, shown)
         for index in range(EVENTS_SHOWN):
             line = self.line(f"event{index}")
             if index >= len(told):
@@ -493,9 +504,16 @@ class MonitorScreen(Screen[None]):
 
     def _may(self) -> bool:
         """Whether anything may be changed here; says why not."""
-        if self.owner:
-            self.app.tell(f"This project belongs to {self.owner}: it is open read-only.", True)
-        return not self.owner
+        why_not = (
+            "The project is being read." if self.access is None
+            else self.access.why_not(self.root in self.app.working_on)
+        )  # fmt: skip
+        if why_not:
+            self.app.tell(why_not, True)
+        return not why_not
+
+    def action_work_on(self) -> None:
+        ask_to_work_on(self.app, self.root, self.access, lambda: self._belongs(self.access or Access()))
 
     def action_retry(self) -> None:
         """The task under the cursor; where that is none to run again, those of its series; or of the marked series."""
@@ -536,7 +554,7 @@ class MonitorScreen(Screen[None]):
 
     def action_run(self) -> None:
         if self._may():
-            self._ask_for(lambda requests: requests.run(self.root, config_dir()), "asked to run all")
+            self._ask_for(lambda requests: requests.run(self.root, config_dir()), "asked to run all", run=self.picture)
 
     def action_hold(self) -> None:
         self._series_request("hold", "held", "held: nothing new starts")
@@ -560,6 +578,15 @@ class MonitorScreen(Screen[None]):
         marked = self.matrix.marked
         rows = marked or (self.picture.rows if self.picture else ())
         live = sum(state in LIVE for row in rows for state in row.cells)
+        waits = sum(state in WAITS for row in rows for state in row.cells)
+        if (
+            not live
+            and self.picture is not None
+            and (self.picture.alive or self.picture.wanted)
+            and (waits or not marked)
+        ):
+            self._stop_waiting(marked, waits)
+            return
         if not live:
             self.app.tell(f"Nothing of {_named(marked)} runs or waits in the queue." if marked
                           else "Nothing runs or waits in the queue.")  # fmt: skip
@@ -571,6 +598,18 @@ class MonitorScreen(Screen[None]):
         said = f"asked to stop {_named(marked)}" if marked else "asked to stop all"
         self._after_yes(
             question, impact, lambda requests: requests.ask(self.root, "stop", series=keys), said, stop=True
+        )
+
+    def _stop_waiting(self, marked: list[PictureRow], waits: int) -> None:
+        tasks = "1 task that waits does" if waits == 1 else f"{waits} tasks that wait do"
+        impact = f"Nothing runs yet; {tasks} not start." if waits else "Nothing runs now, and no task waits."
+        keys = [row.key for row in marked] or None
+        self._after_yes(
+            f"Stop {_named(marked)}?" if marked else "Stop the run?",
+            impact,
+            lambda requests: requests.ask(self.root, "stop", series=keys),
+            f"asked to stop {_named(marked)}" if marked else "asked to stop all",
+            stop=True,
         )
 
     def action_exclude(self) -> None:
@@ -612,13 +651,20 @@ class MonitorScreen(Screen[None]):
             self._ask_for(lambda requests: requests.ask(self.root, kind, series=keys), f"{_named(rows)} {said}")
 
     @work(thread=True, group="requests", exit_on_error=False)
-    def _ask_for(self, call: Callable[[Any], object], said: str, stop: bool = False) -> None:
-        """Write a request and see that somebody acts on it, off the screen's loop."""
+    def _ask_for(
+        self, call: Callable[[Any], object], said: str, stop: bool = False, run: Picture | None = None
+    ) -> None:
+        """Write a request and see that somebody acts on it, off the screen's loop. ``run``: what was to be seen when
+        all was asked to run; no engine is started where that leaves nothing to do."""
         from core.engine import requests
         from core.engine.start import ensure_engine, stop_now
 
         try:
             call(requests)
+            idle = _nothing_to_run(run) if run is not None else ""
+            if run is not None and idle and _is_planned(self.root, run):
+                self.app.call_from_thread(self.app.tell, idle)
+                return
             engine = (stop_now if stop else ensure_engine)(self.root, config_dir())
         except (CrboostError, OSError) as error:
             self.app.call_from_thread(self.app.tell, str(error), True)
@@ -628,6 +674,35 @@ class MonitorScreen(Screen[None]):
 
 def _named(rows: Sequence[PictureRow]) -> str:
     return rows[0].name if len(rows) == 1 else f"{len(rows)} series"
+
+
+def _nothing_to_run(picture: Picture) -> str:
+    """Why a run has nothing to do, in a sentence; "" where it has, or where an engine is to see to it."""
+    counts = Counter(state for row in picture.rows for state in row.cells if state)
+    if picture.alive or "died" in picture.engine or not counts or set(counts) - RESTING:
+        return ""
+    parts = []
+    failed, stale = counts[TaskState.FAILED.value], counts[TaskState.STALE.value]
+    if failed:
+        parts.append("1 task failed; r tries it again" if failed == 1 else f"{failed} tasks failed; r tries them again")
+    if stale:
+        parts.append(
+            "1 task is stale; r runs it again" if stale == 1 else f"{stale} tasks are stale; r runs them again"
+        )
+    return f"Nothing to run: {', '.join(parts) or 'all is finished'}."
+
+
+def _is_planned(root: Path, picture: Picture) -> bool:
+    """Whether an engine has acted on all that was asked for, with these jobs, parameters and series."""
+    from core.dataset.registry import load_registry
+    from core.project.layout import ProjectPaths
+    from core.project.wanted import read_wanted
+
+    since = [each for each in read_wanted(root).requests if each.number > picture.request]
+    known = [one.id for one in load_registry(ProjectPaths(root).registry).series]
+    return known == [row.key for row in picture.rows if not row.cohort] and all(
+        each.kind == "run" and each.version == picture.version for each in since
+    )
 
 
 def _trouble_column(cells: tuple[str, ...]) -> int:

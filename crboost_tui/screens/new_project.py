@@ -51,7 +51,9 @@ from crboost_tui.screens.new_project_steps import (
     SeriesPage,
     ValuesPage,
     unsure_of,
+    wrong_of,
 )  # fmt: skip
+from crboost_tui.state import state_folder
 from crboost_tui.widgets.form_view import FormView
 from crboost_tui.widgets.import_table import ImportTable
 from crboost_tui.widgets.keys import Keys
@@ -133,7 +135,7 @@ class NewProjectScreen(Screen[None]):
         self._placing: Probe[tuple[str, str], Place] = Probe(
             lambda asked, _: look_at_place(*asked), lambda asked, place: self._later(self._placed, asked, place)
         )
-        self._keeper = DraftKeeper(self._draft_root)
+        self._keeper = DraftKeeper(self._draft_root, lambda told: self._later(self.app.tell, told))
 
     @property
     def adding(self) -> bool:
@@ -142,7 +144,7 @@ class NewProjectScreen(Screen[None]):
     @property
     def _draft_root(self) -> Path:
         """Drafts are kept by project: this one's is of a project that is not there yet, or of its further data."""
-        return Path("new project") if self.root is None else self.root / "more data"
+        return state_folder() / "new project" if self.root is None else self.root / "more data"
 
     def compose(self) -> ComposeResult:
         yield Line(id="head")
@@ -514,6 +516,9 @@ class NewProjectScreen(Screen[None]):
                 self.app.tell("There is no tilt series to go on with: esc leads back to the paths.")
             case "series":
                 await self._show_step("values")
+            case "values" if wrong := wrong_of(self.forms):
+                self.values.form_view.go(wrong[0])
+                self.app.tell(f"Correct this first: {wrong[1]}", True)
             case "values":
                 await self._show_step("make")
 
@@ -636,6 +641,7 @@ class NewProjectScreen(Screen[None]):
             if name in self.data.inputs and text:
                 self.data.inputs[name].fill(text)
                 self._touched.add(name)
+        self._keeper.keep(draft.edits, draft)
         self.data.inputs[MOVIES].fill(self.data.text(MOVIES), offered=True)
         self.app.tell(f"as you left it, {draft.clock}")
         self._ask_disk()

@@ -375,6 +375,16 @@ def unsure_of(found: Forms | None) -> int:
     return sum(form.errors for form in found.forms) if found is not None else 0
 
 
+def wrong_of(found: Forms | None) -> tuple[str, str] | None:
+    """A value that was typed and cannot be, and what is wrong with it."""
+    for form in found.forms if found is not None else ():
+        for field in form.fields:
+            for finding in field.findings:
+                if field.edited and finding.level == "error":
+                    return field.name, finding.sentence
+    return None
+
+
 class ValuesPage(Page):
     """What the files say about microscope and acquisition, to be confirmed or put right."""
 
@@ -442,6 +452,10 @@ class ValuesPage(Page):
         if number:
             words = f"! {number} value{'s' if number != 1 else ''} to confirm or set: now, or before the first run"
             self.say("sure", Text(words, self.app.colour("need")))
+        elif unconfirmed := sum(field.confirm for form in found.forms for field in form.fields):
+            one = unconfirmed == 1
+            words = "1 value is not certain: c confirms it" if one else f"{unconfirmed} values are not certain"
+            self.say("sure", Text(f"! {words}", self.app.colour("need")))
         else:
             self.say("sure", Text("✓ every value is known", self.app.colour("done")))
 

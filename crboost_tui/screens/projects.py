@@ -18,7 +18,7 @@ from crboost_tui.recent import forget, remembered
 from crboost_tui.terminal import ASCII_TWINS, glyph, hue
 from crboost_tui.widgets.keys import Keys
 from crboost_tui.widgets.line import Line
-from crboost_tui.widgets.project_lines import ProjectLines
+from crboost_tui.widgets.project_lines import ProjectLines, with_tilde
 
 if TYPE_CHECKING:
     from textual.widgets import Input
@@ -238,7 +238,7 @@ class ProjectsScreen(Screen[None]):
             said = "searching the site's project folders ..."
         else:
             chosen = self.lines.selected
-            said = self._plain(chosen.root) if chosen is not None else ""
+            said = self._plain(with_tilde(chosen.root)) if chosen is not None else ""
         order = "by name" if self.by_name else "by last activity"
         self.query_one("#hint", Line).say(said, f"{order} " if len(self.lines.rows) > 1 else "")
 

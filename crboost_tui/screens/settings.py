@@ -209,8 +209,12 @@ class SettingsScreen(Screen[None]):
             for action in new:
                 keys = " ".join(shown_key(key) for key in settings.keys.get(action.id, action.keys).split(","))
                 how = "bold need" if action.id in settings.keys else "bold"
-                pieces: tuple[Piece, ...] = ((f"   {fit(action.id, 18)}", ""), (fit(keys, 14), how))
-                rows.append(Row(f"key {action.id}", (*pieces, (self._cut(action.help or action.label), "quiet"))))
+                id_cells = max(18, min(len(action.id) + 2, 24))
+                pieces: tuple[Piece, ...] = (
+                    (f"   {fit(action.label, 18)}", ""), (fit(keys, 14), how), (fit(action.id, id_cells), "quiet"),
+                    (shorten(action.help, max(0, self.app.size.width - 37 - id_cells)), ""),
+                )  # fmt: skip
+                rows.append(Row(f"key {action.id}", pieces))
         return rows, ()
 
     def _cut(self, text: str) -> str:

@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from core.engine.states import TaskState
 from core.errors import CrboostError
+from core.project.access import access_to
 from crboost_tui.actions import Action, bindings
 from crboost_tui.data import config_dir
 from crboost_tui.task_facts import (
@@ -415,6 +416,10 @@ class TaskScreen(Screen[None]):
         from core.engine import requests
         from core.engine.start import ensure_engine
 
+        why_not = access_to(self.root).why_not(self.root in self.app.working_on)
+        if why_not:
+            self.app.call_from_thread(self.app.tell, why_not, True)
+            return
         try:
             call(requests)
             engine = ensure_engine(self.root, config_dir())

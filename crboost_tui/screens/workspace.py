@@ -18,9 +18,10 @@ from textual.widget import Widget
 from core.errors import CrboostError
 from core.watch.mounts import hides_events, kind_of, read_mounts
 from crboost_tui.actions import Action, bindings
-from crboost_tui.data import config_dir
+from crboost_tui.data import config_dir, gone
 from crboost_tui.drafts import Draft, read_draft
 from crboost_tui.form import FormField
+from crboost_tui.screens.work_on import WORK_ON, ask_to_work_on
 from crboost_tui.screens.workspace_show import (
     INPUTS,
     LOG,
@@ -36,7 +37,7 @@ from crboost_tui.screens.workspace_show import (
 from crboost_tui.unsaved import Unsaved
 from crboost_tui.widgets.form_view import FORM_ACTIONS, FormView
 from crboost_tui.widgets.input_list import INPUT_ACTIONS
-from crboost_tui.widgets.keys import Keys
+from crboost_tui.widgets.keys import Keys, without_hidden
 from crboost_tui.widgets.line import Line
 from crboost_tui.widgets.line_list import LineList
 from crboost_tui.widgets.pipeline_view import PIPELINE_ACTIONS, PipelineView
@@ -82,6 +83,9 @@ EDIT_ACTIONS = (
     Action("undo", "u", "undo", "take back the last edit; without edits the version before of crboost.yaml"),
     Action("new_instance", "n", "new instance", "put the edits into a second instance: both results are kept"),
     Action("redo", "e", "redo", "do finished work again in place; its products go to the Trash (asks first)"),
+    Action(
+        "undo_back", "U", "undo the undo", "restore the version of crboost.yaml that u went back from", footer=False
+    ),
     Action("copy_values", "C", "copy values", "take the parameters of another job, or of another project's"),
     Action("problems", "w", "what is wrong", "everything that stands in the way, as a list"),
 )
@@ -89,6 +93,7 @@ SCREEN_ACTIONS = (
     Action("tab(1)", "tab", "next tab", "parameters, inputs, resources, script, tasks, log, results (also 1 to 7)"),
     Action("tab(-1)", "shift+tab", "tab before", "the tab before", footer=False),
     Action("back", "escape", "pipeline", "back to the pipeline"),
+    WORK_ON,
     Action("monitor", "m", "monitor", "tilt series by jobs, live"),
     Action("projects", "p", "projects", "the list of projects"),
     Action("app.command_palette", "ctrl+p", "all", "every action by name"),
@@ -131,7 +136,7 @@ class WorkspaceScreen(Showing):
     def __init__(self, root: Path, job: str = "", field: str = "") -> None:
         super().__init__()
         self.root = root
-        self.unsaved = Unsaved(root)
+        self.unsaved = Unsaved(root, self._not_kept)
         self.opened: Opened | None = None
         self.pulse: Pulse | None = None
         self.built = Built()
@@ -154,9 +159,12 @@ class WorkspaceScreen(Showing):
         self._asked = self._known = 0
         """Numbers of the last wish, and of the last one whose cost is known."""
         self._then: Callable[[], None] | None = None
+        self._undone = []
         self._stamp = (0, 0)
         self._busy = False
         self._was = ""
+        self._lost = ""
+        """Why it is not known how the project stands."""
         if field:
             project = field.startswith(("acquisition.", "instrument."))
             self.job = job or (PROJECT if project else field.partition(".")[0])
@@ -166,6 +174,7 @@ class WorkspaceScreen(Showing):
 
     def compose(self) -> ComposeResult:
         colour, utf8 = self.app.colour, self.app.utf8
+        self._say_size()  # as long as there is nothing in it whose style would be looked up again
         yield Line(id="head")
         with Horizontal(id="panes"):
             with Vertical(id="left"):
@@ -181,7 +190,6 @@ class WorkspaceScreen(Showing):
         yield Keys(ACTIONS, utf8=utf8)
 
     def on_mount(self) -> None:
-        self.set_class(not self.app.utf8, "-ascii")
         self.query_one("#head", Line).say(f" {self.root.name}", "reading ... ")
         self.query_one("#left-title", TabLine).say("pipeline", 0)
         self.pipeline.show((), ["reading ..."])
@@ -202,9 +210,13 @@ class WorkspaceScreen(Showing):
         self.unsaved.close()
 
     def on_resize(self) -> None:
+        self._say_size()
+        self._show_panes(self._inside)
+
+    def _say_size(self) -> None:
+        self.set_class(not self.app.utf8, "-ascii")
         self.set_class(self.app.size.width < NARROW, "-narrow")
         self.set_class(self.app.size.width >= 160, "-wide")
-        self._show_panes(self._inside)
 
     def _show_panes(self, inside: bool) -> None:
         """Both, or where there is no room the one that has the keys."""
@@ -218,13 +230,18 @@ class WorkspaceScreen(Showing):
         focused = self.focused
         return focused is not None and any(each.id == "pane" for each in focused.ancestors)
 
+    def _not_kept(self, sentence: str) -> None:
+        """In a thread of the drafts."""
+        if not self._gone.is_set():
+            self.app.call_from_thread(self.app.tell, sentence, True)
+
     # ---- Reading the project
 
     @work(thread=True, exclusive=True, group="open", exit_on_error=False)
     def _read_project(self, first: bool = False) -> None:
         draft = read_draft(self.root) if first else None
         stamp = file_stamp(self.root)
-        opened = open_project(self.root, config_dir())
+        opened = open_project(self.root, config_dir(), self.root in self.app.working_on)
         if not self._gone.is_set():
             self.app.call_from_thread(self.take_project, opened, stamp, draft)
 
@@ -239,8 +256,9 @@ class WorkspaceScreen(Showing):
         broken.say(Text(self._plain(said), self.app.colour("fail" if opened.broken else "need")))
         if draft is not None and not self.unsaved:
             if draft.own or opened.read_only:
-                self.unsaved.restore(draft.edits)
-                self.app.tell(f"{self.unsaved.words} are back. ctrl+s saves, u takes back.")
+                self.unsaved.restore(draft)
+                back = "is back" if len(self.unsaved.edits) == 1 else "are back"
+                self.app.tell(f"{self.unsaved.words} {back}. ctrl+s saves, u takes back.")
             else:
                 self._offer(draft)
         self.refresh_lines()
@@ -256,9 +274,9 @@ class WorkspaceScreen(Showing):
 
         def answered(answer: str | None) -> None:
             if answer == "d":
-                self.unsaved.clear()
+                self.unsaved.refuse(draft)
             else:
-                self.unsaved.restore(draft.edits)
+                self.unsaved.restore(draft)
             self.refresh_lines()
             self.rebuild()
 
@@ -281,6 +299,8 @@ class WorkspaceScreen(Showing):
                 if began - looked >= LOOK_AT_FILE_SECONDS:
                     looked = began
                     stamp = file_stamp(self.root)
+                    if stamp == (0, 0) and self.opened is not None:
+                        raise gone(self.root)
                     if stamp != self._stamp and self.opened is not None:
                         self.app.call_from_thread(self._file_changed, stamp)
                 events = []
@@ -300,24 +320,28 @@ class WorkspaceScreen(Showing):
                 if sentence != problem:
                     problem = sentence
                     self.app.call_from_thread(self._no_pulse, sentence)
-                live = None
+                live, looked = None, -AGE_SECONDS
             self._stir.wait(max(pause if live else 1.0, 4 * (time.monotonic() - began)))
 
     def _file_changed(self, stamp: tuple[int, int]) -> None:
-        """Somebody else saved, or mended, the project file. With edits here saving will tell."""
-        if self._busy or stamp == self._stamp:
-            return
-        if not self.unsaved or (self.opened is not None and self.opened.sources is None):
+        """Somebody else saved, broke or mended the project file."""
+        if not self._busy and stamp != self._stamp:
             self._busy = True
-            self._read_project()
+            self.read_again()
 
     def _no_pulse(self, sentence: str) -> None:
-        self.query_one("#head", Line).say(Text(f" {self.root.name}  {self._plain(sentence)}", self.app.colour("fail")))
+        self._lost = sentence
+        self.say_head()
+        if self.tab == INPUTS:
+            self.show_inputs()
 
     def take_pulse(self, pulse: Pulse) -> None:
         """How the project stands now."""
-        if pulse == self.pulse:
+        if pulse == self.pulse and not self._lost:
             return
+        if self._lost:
+            self._lost = ""
+            self.rebuild()
         before, self.pulse = self.pulse, pulse
         self.say_head()
         self.refresh_lines()
@@ -361,7 +385,8 @@ class WorkspaceScreen(Showing):
 
     def _not_built(self, sentence: str) -> None:
         self._then = None
-        self.app.tell(sentence, True)
+        if not self._lost:  # else the head says why
+            self.app.tell(sentence, True)
 
     def once_known(self, then: Callable[[], None]) -> None:
         if self._known == self._asked:
@@ -486,13 +511,16 @@ class WorkspaceScreen(Showing):
         save, undo, new, redo, *_ = EDIT_ACTIONS
         edits: tuple[Action, ...] = (save, undo) if self.unsaved else ()
         edits += (new, redo) if self.unsaved and self.cost.words else ()
-        if not inside:
-            first: tuple[Action, ...] = (*edits, *PIPELINE_ACTIONS, *RUN_ACTIONS)
+        if not inside:  # where there is little room: open, run, and the tabs
+            into, *others = PIPELINE_ACTIONS
+            first: tuple[Action, ...] = (*edits, into, *RUN_ACTIONS[:2], SCREEN_ACTIONS[0], *others, *RUN_ACTIONS)
         else:
             own = _OF_PANE.get(self.tab) or self._foreign_actions()
+            seen = without_hidden((*own, *edits))  # whose keys are the widget's, which has them first
+            edits = tuple(each for each in edits if each in seen)
             first = (*own[: 1 if edits else None], *edits, *own, *RUN_ACTIONS[: 0 if self.tab == TASKS else 2])
         found = dict.fromkeys((*first, *SCREEN_ACTIONS, *EDIT_ACTIONS))
-        actions = [each for each in found if each.footer]
+        actions = [each for each in without_hidden(found) if each.footer]
         if actions != keys.actions:
             keys.actions = actions
             keys.refresh()
@@ -514,7 +542,8 @@ class WorkspaceScreen(Showing):
                 self.action_choose_input()
             return
         if not self.job:
-            self.app.tell("There is no job yet. a adds one.")
+            reading = self.opened is None or self.pulse is None
+            self.app.tell(f"Reading {self.root.name} ..." if reading else "There is no job yet. a adds one.")
             return
         self._enter()
 
@@ -568,6 +597,13 @@ class WorkspaceScreen(Showing):
         self.app.copy_to_clipboard("\n".join(self.rendered.script) + "\n")
         self.app.tell(f"copied the script of {self.rendered.title}")
 
+    def action_work_on(self) -> None:
+        access = self.opened.access if self.opened is not None else None
+        ask_to_work_on(self.app, self.root, access, self._read_again)
+
+    def _read_again(self) -> None:
+        self._read_project()
+
     def action_monitor(self) -> None:
         self._say_kept()
         self.app.show_monitor(self.root)
@@ -577,12 +613,17 @@ class WorkspaceScreen(Showing):
         self.app.action_projects()
 
     def action_leave(self) -> None:
-        kept = f"{self.unsaved.words} of {self.root.name} kept: they are offered back." if self.unsaved else None
+        kept = f"{self.unsaved.words} of {self._called} kept, to be offered back." if self.unsaved else None
         self.app.exit(message=kept)
+
+    @property
+    def _called(self) -> str:
+        """What the project is called; of one that was not read yet, its folder."""
+        return self.pulse.name if self.pulse is not None else self.root.name
 
     def _say_kept(self) -> None:
         if self.unsaved:
-            self.app.tell(f"{self.unsaved.words} of {self.root.name} kept: they are offered back.")
+            self.app.tell(f"{self.unsaved.words} of {self._called} kept, to be offered back.")
 
     def go_to(self, job: str, name: str) -> None:
         self.job = job or PROJECT
@@ -633,6 +674,8 @@ class WorkspaceScreen(Showing):
 
     def on_form_view_typed(self, event: FormView.Typed) -> None:
         self._typed = dict(event.changes)
+        edits = {name: text for name, text in self.unsaved.edits.items() if name not in self._typed}
+        self.unsaved.typing({**edits, **{name: text for name, text in self._typed.items() if not self._is(name, text)}})
         self.rebuild()
 
     def on_form_view_edited(self, event: FormView.Edited) -> None:

@@ -43,6 +43,9 @@ class Changing(Screen[None]):
     compare: str
     per_series: tuple[str, ...]
     _busy: bool
+    _typed: dict[str, str | None]
+    _undone: list[int]
+    """Versions that were present before each undo; ``U`` restores the last one."""
 
     @property
     def inputs(self) -> InputList:
@@ -52,6 +55,10 @@ class Changing(Screen[None]):
         raise NotImplementedError
 
     def refresh_lines(self) -> None:
+        raise NotImplementedError
+
+    def job_changed(self) -> None:
+        """Another job is selected."""
         raise NotImplementedError
 
     def once_known(self, then: Callable[[], None]) -> None:
@@ -124,6 +131,7 @@ class Changing(Screen[None]):
             return None
         if not edits:
             return opened.sources
+        self._busy = True  # else the change of the file would look like somebody else's
         try:
             version = saved(opened.sources, edits)
         except ConflictError as error:
@@ -132,11 +140,12 @@ class Changing(Screen[None]):
         except CrboostError as error:
             self.app.call_from_thread(self._refused, str(error))
             return None
-        stamp, now = file_stamp(self.root), open_project(self.root, config_dir())
+        stamp, now = file_stamp(self.root), open_project(self.root, config_dir(), self.root in self.app.working_on)
         self.app.call_from_thread(self._saved, edits, now, stamp, f"Saved as version {version}.")
         return now.sources
 
     def _saved(self, edits: Mapping[str, str | None], opened: Opened, stamp: tuple[int, int], said: str) -> None:
+        self._undone = []
         if self.unsaved.edits == edits:
             self.unsaved.clear()
         else:  # somebody went on typing
@@ -146,6 +155,7 @@ class Changing(Screen[None]):
 
     def _refused(self, sentence: str) -> None:
         """Nothing was saved: the list of what is wrong, from where one goes to each."""
+        self._busy = False
         if any(each.level == "error" for each in self.built.troubles):
             self.action_problems()
         else:
@@ -154,9 +164,11 @@ class Changing(Screen[None]):
     def _conflict(self, sentence: str) -> None:
         from crboost_tui.screens.options import Answer, OptionsScreen
 
+        self._busy = False
+
         def answered(answer: str | None) -> None:
             if answer == "l":
-                self._read_again()
+                self.read_again()
 
         lines = sentence.splitlines()
         shown = "\n".join([*lines[1:16], *(["..."] if len(lines) > 16 else [])])
@@ -166,10 +178,25 @@ class Changing(Screen[None]):
         )
 
     @work(thread=True, exclusive=True, group="open", exit_on_error=False)
-    def _read_again(self) -> None:
+    def read_again(self) -> None:
+        """Read what somebody else left in the project file, as it is now."""
         stamp = file_stamp(self.root)
-        opened = open_project(self.root, config_dir())
-        self.app.call_from_thread(self.take_project, opened, stamp)
+        opened = open_project(self.root, config_dir(), self.root in self.app.working_on)
+        self.app.call_from_thread(self._take_change, opened, stamp)
+
+    def _take_change(self, opened: Opened, stamp: tuple[int, int]) -> None:
+        if opened.sources is None and self._typed:  # there will be no form whose editor could hold it
+            self.unsaved.become({**self.unsaved.edits, **self._typed})
+            self._typed = {}
+        self._undone = []
+        self.take_project(opened, stamp)
+        if opened.sources is not None and self.unsaved:
+            self.unsaved.drop([name for name, text in self.unsaved.edits.items() if self._is(name, text)])
+            self.refresh_lines()
+            number = len(self.unsaved)
+            if number:
+                stand = "edit stands" if number == 1 else "edits stand"
+                self.app.tell(f"crboost.yaml was changed by somebody else: your {number} {stand} on top of it.")
 
     def action_undo(self) -> None:
         if self.unsaved:
@@ -181,20 +208,80 @@ class Changing(Screen[None]):
             self._busy = True
             self._undo()
 
+    def action_undo_back(self) -> None:
+        """Restore what the last undo took away."""
+        if self.may_change():
+            if self._undone:
+                self._busy = True
+                self._undo(self._undone[-1])
+            else:
+                self.app.tell("Nothing was undone since the last change.")
+
     @work(thread=True, exclusive=True, group="save", exit_on_error=False)
-    def _undo(self) -> None:
-        from core.project.file import undo
-        from core.project.versions import read_version
+    def _undo(self, number: int | None = None) -> None:
+        """See what a version would take out of the pipeline, before it is restored; None for the one before."""
+        from core.project.file import load_version, version_before
 
         try:
-            number = undo(self.root)
+            before = version_before(self.root) if number is None else number
+            left = {each.id for each in load_version(self.root, before).pipeline}
         except CrboostError as error:
             self.app.call_from_thread(self._not_now, error.sentence)
             return
-        stamp, opened = file_stamp(self.root), open_project(self.root, config_dir())
+        self.app.call_from_thread(self._ask_to_restore, before, left, number is not None)
+
+    def _ask_to_restore(self, number: int, left: set[str], back: bool) -> None:
+        """Restore a version; where jobs with results would leave the pipeline, after a yes."""
+        sources = self.opened.sources if self.opened is not None else None
+        pulses = self.pulse.jobs if self.pulse is not None else {}
+        ids = [each.id for each in sources.project.pipeline] if sources is not None else []
+        gone = {id: pulses[id] for id in ids if id not in left and id in pulses}
+        live = next((id for id, pulse in gone.items() if pulse.live), "")
+        if live:
+            self._not_now(f"{live} has {gone[live].live} tasks running or queued: s stops them first.")
+            return
+        gone = {id: pulse for id, pulse in gone.items() if pulse.done or pulse.folder}
+        if not gone:
+            self._restore(number, back)
+            return
+        from crboost_tui.screens.ask import AskScreen
+
+        done = sum(pulse.done for pulse in gone.values())
+        impact = (
+            f"Version {number} has no {' and '.join(gone)}: {'they leave' if len(gone) > 1 else 'it leaves'} the "
+            f"pipeline ({done} finished task{'' if done == 1 else 's'}; the folders stay on disk). "
+            f"{'u' if back else 'U'} brings {'them' if len(gone) > 1 else 'it'} back."
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._restore(number, back)
+            else:
+                self._busy = False
+
+        self.app.push_screen(AskScreen(f"Go back to version {number}?", impact), answered)
+
+    @work(thread=True, exclusive=True, group="save", exit_on_error=False)
+    def _restore(self, before: int, back: bool) -> None:
+        from core.project.file import ensure_version, restore
+        from core.project.versions import read_version
+
+        try:
+            present = ensure_version(self.root)
+            number = restore(self.root, before)
+        except CrboostError as error:
+            self.app.call_from_thread(self._not_now, error.sentence)
+            return
+        undone = self._undone[:-1] if back else [*self._undone, present]
+        stamp, opened = file_stamp(self.root), open_project(self.root, config_dir(), self.root in self.app.working_on)
         note = read_version(self.root, number).splitlines()[1]  # "# Restored from version 3."
         said = f"{note.removeprefix('# ').rstrip('.')}. It is version {number} now."
-        self.app.call_from_thread(self._saved, {}, opened, stamp, said)
+        said += "" if back else " U brings back what was undone."
+        self.app.call_from_thread(self._restored, opened, stamp, said, undone)
+
+    def _restored(self, opened: Opened, stamp: tuple[int, int], said: str, undone: list[int]) -> None:
+        self._changed(opened, stamp, "", said)
+        self._undone = undone
 
     def _not_now(self, sentence: str) -> None:
         self._busy = False
@@ -252,17 +339,17 @@ class Changing(Screen[None]):
             model, job = what(sources.project)
             save(self.root, model, digest(read_version(self.root, sources.version)))
         except ConflictError as error:
-            self.app.call_from_thread(self._not_now, "")
             self.app.call_from_thread(self._conflict, str(error))
             return ""
         except CrboostError as error:
             self.app.call_from_thread(self._not_now, error.sentence)
             return ""
-        stamp, opened = file_stamp(self.root), open_project(self.root, config_dir())
+        stamp, opened = file_stamp(self.root), open_project(self.root, config_dir(), self.root in self.app.working_on)
         self.app.call_from_thread(self._changed, opened, stamp, job, said.format(job=job))
         return job
 
     def _changed(self, opened: Opened, stamp: tuple[int, int], job: str, said: str) -> None:
+        self._undone = []
         if job:
             self.job = job
         left = {each.id for each in opened.sources.project.pipeline} if opened.sources is not None else set()
@@ -279,7 +366,7 @@ class Changing(Screen[None]):
 
     @work(thread=True, exclusive=True, group="save", exit_on_error=False)
     def _offer_jobs(self, after: str) -> None:
-        from core.engine.edits import unfed
+        from core.engine.edits import add_job, inputs_of, unfed
         from core.jobs._registry import job_types
         from crboost_tui.screens.choose import Choice
 
@@ -289,7 +376,15 @@ class Changing(Screen[None]):
             Choice(name, name, f"{kind.title}. {kind.summary}", unfed(model, name, after=after))
             for name, kind in job_types().items()
         ]
-        choices.sort(key=lambda each: bool(each.why))
+
+        def distance(choice: Choice) -> int:
+            """What takes from the selected job first, what cannot be fed last."""
+            if choice.why:
+                return 2
+            changed, id = add_job(model, choice.id, after=after)
+            return 0 if any(after in makers for makers in inputs_of(changed, id).values()) else 1
+
+        choices.sort(key=distance)
         self.app.call_from_thread(self._choose_job, after, choices)
 
     def _choose_job(self, after: str, choices: list[object]) -> None:
@@ -363,6 +458,20 @@ class Changing(Screen[None]):
 
         self.app.push_screen(AskScreen(f"Take {job} out of the pipeline?", f"{impact} u brings it back."), answered)
 
+    def action_find_job(self) -> None:
+        """A list of the jobs that gets shorter while one types."""
+        from crboost_tui.screens.choose import ChooseScreen
+
+        def chosen(job: str | None) -> None:
+            if job is not None:
+                self.job = job
+                self.refresh_lines()
+                self.job_changed()
+
+        jobs = self.pulse.jobs if self.pulse is not None else {}
+        choices = [(node.id, node.id, jobs[node.id].title if node.id in jobs else "") for node in self.built.nodes]
+        self.app.push_screen(ChooseScreen("Go to which job?", choices), chosen)
+
     def _a_job(self) -> bool:
         if self.job in ("", PROJECT):
             self.app.tell("Choose a job on the left first.")
@@ -379,9 +488,10 @@ class Changing(Screen[None]):
 
     def _choose_producer(self, add: bool) -> None:
         row = self.inputs.selected
-        if row is None or not self.may_change():
-            if row is None:
-                self.app.tell("This job takes nothing from other jobs.")
+        if not self.may_change():
+            return
+        if row is None:
+            self.app.tell("This job takes nothing from other jobs.")
             return
         slot = next(each for each in self.built.slots if each.name == row.slot)
         taken = list(slot.takes)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _AGAIN = {state.value for state in (TaskState.FAILED, TaskState.STOPPED, TaskState.STALE, TaskState.BLOCKED)}
 
+_SAVED_FIRST = "{words}: saved first, and used."
+
 
 class Running(Changing):
     """The part of the workspace that writes requests."""
@@ -150,6 +152,12 @@ class Running(Changing):
             self.once_known(self._redo)
 
     def _redo(self) -> None:
+        concerned = ("", *self.built.upstream(self.job), *{name.partition(".")[0] for name in self.unsaved.edits})
+        wrong = [each for each in self.built.troubles if each.level == "error" and each.job in concerned]
+        if wrong:
+            name = wrong[0].name.rpartition(".")[2] or wrong[0].job
+            self.app.tell(f"Correct {name} first: {wrong[0].sentence}", True)
+            return
         if self.job in self.cost.jobs:
             self._redo_changed()
             return
@@ -163,13 +171,23 @@ class Running(Changing):
         impact = f"Its {pulse.done} finished results move to the Trash and are made again."
         if later:
             impact += f" {later} results of later jobs take from them and become stale where they differ."
+        if self.unsaved:
+            impact += f" {_SAVED_FIRST.format(words=self.unsaved.words)}"
+        from crboost_tui.screens.ask import AskScreen
 
-        def ask() -> None:
-            from core.engine import requests
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._ask_to_redo(job)
 
-            requests.redo(self.root, config_dir(), jobs=[job])
+        self.app.push_screen(AskScreen(f"Do {job} again in place?", impact), answered)
 
-        self._ask_first(f"Do {job} again in place?", impact, ask, f"{job}: redo asked for")
+    @work(thread=True, group="requests", exit_on_error=False)
+    def _ask_to_redo(self, job: str) -> None:
+        """Save, then write the request."""
+        from core.engine import requests
+
+        if self.save_now() is not None:
+            self._serve(lambda: requests.redo(self.root, config_dir(), jobs=[job]), f"{job}: redo asked for")
 
     def _redo_changed(self) -> None:
         """The edits make results of this job stale: save, and make them and what follows again."""
@@ -182,6 +200,7 @@ class Running(Changing):
                 self._ask_to_run(job, again=cost.jobs)
 
         impact = f"{cost.tasks} finished results move to the Trash and are made again, in {', '.join(cost.jobs)}."
+        impact += f" {_SAVED_FIRST.format(words=self.unsaved.words)}" if self.unsaved else ""
         self.app.push_screen(AskScreen(f"Save, and do {job} again in place?", impact), answered)
 
     # ---- Stop and retry
@@ -250,19 +269,6 @@ class Running(Changing):
         self._serve(ask, f"{job}: retry asked for" + (f", {len(series)} tasks" if series else ""))
 
     # ---- All requests
-
-    def _ask_first(self, question: str, impact: str, ask: Callable[[], Any], said: str) -> None:
-        from crboost_tui.screens.ask import AskScreen
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._serve_in_thread(ask, said)
-
-        self.app.push_screen(AskScreen(question, impact), answered)
-
-    @work(thread=True, group="requests", exit_on_error=False)
-    def _serve_in_thread(self, ask: Callable[[], Any], said: str) -> None:
-        self._serve(ask, said)
 
     def _serve(self, ask: Callable[[], Any], said: str, stop: bool = False) -> None:
         """In a thread: write a request and see that somebody acts on it."""

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.containers import Vertical
 from textual.widget import Widget
 
+from core.project.access import Access
 from crboost_tui.screens.workspace_run import Running
 from crboost_tui.terminal import ASCII_TWINS, glyph, hue
 from crboost_tui.widgets.form_view import FormView
@@ -36,6 +37,7 @@ class Showing(Running):
     rendered: Rendered | None
     key: str
     _panels: dict[int, Widget]
+    _lost: str
 
     def job_changed(self) -> None:
         """Another job is selected."""
@@ -89,19 +91,27 @@ class Showing(Running):
 
     def say_head(self) -> None:
         pulse = self.pulse
+        if self._lost:
+            text = Text(f" {self.root.name}  {self._plain(self._lost)}", self.app.colour("fail"))
+            self.query_one("#head", Line).say(text)
+            return
         if pulse is None:
             return
         head = Text(" ")
         head.append(pulse.name, "bold")
         if pulse.rehearsal and "REHEARSAL" not in pulse.name:
             head.append("  REHEARSAL", self.app.colour("rehearsal"))
+        if self.opened is not None and self.opened.access != Access():
+            head.append(f"   {self.opened.access.words(self.root in self.app.working_on)}", self.app.colour("need"))
         if self.unsaved:
             head.append(f"   * {self.unsaved.words}", self.app.colour("need"))
             head.append(", ^s saves", self.app.colour("quiet"))
         if pulse.trouble:
             head.append("  ? Slurm does not answer", self.app.colour("fail"))
         if not self.unsaved or self.app.size.width >= NARROW:
-            head.append(f"   {pulse.engine}", "" if pulse.outcome == "running" else self.app.colour("quiet"))
+            wrong = "died" in pulse.engine
+            hue_of = "fail" if wrong else "" if pulse.outcome == "running" else "quiet"
+            head.append(f"   {pulse.engine}", self.app.colour(hue_of) if hue_of else "")
         right = Text()
         for state, number in pulse.counts:
             style = self.app.colour(hue(state)) if number else self.app.colour("quiet")
@@ -198,8 +208,15 @@ class Showing(Running):
                     how = "not saved" if edited else order or ("chosen" if slot.named else "the nearest that fits")
                     state = jobs[producer].state if producer in jobs else "."
                     rows.append(InputRow(slot.name, producer, producer, how, state, edited, False, slot.fitting))
-        nothing = "This job takes nothing from other jobs." if self.job != PROJECT else "Choose a job on the left."
-        self.inputs.show(rows, [nothing])
+        self.inputs.show(rows, [self._no_inputs()])
+
+    def _no_inputs(self) -> str:
+        if self.job == PROJECT:
+            return "Choose a job on the left."
+        if self._lost or (self.opened is not None and self.opened.broken):
+            return self._lost or self.locked
+        known = self.opened is not None and self.built.slots_of == self.job
+        return "This job takes nothing from other jobs." if known else "reading ..."
 
     def show_script(self, rendered: Rendered, changed: frozenset[int]) -> None:
         self.rendered = rendered

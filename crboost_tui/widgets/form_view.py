@@ -20,6 +20,7 @@ from crboost_tui.terminal import cell_width, fit, shorten
 from crboost_tui.widgets.editor import LineEditor, completion
 from crboost_tui.widgets.form_lines import Columns, Pen, columns_of, facts, shown, wrapped
 from crboost_tui.widgets.form_rows import FOLD, Row, in_order, rows_of
+from crboost_tui.widgets.keys import Keys
 
 if TYPE_CHECKING:
     from crboost_tui.app import CrboostApp
@@ -48,6 +49,8 @@ _MORE_KEYS = (
     Action("focused.fold(True)", "right", "unfold", ""),
     Action("focused.fold(False)", "left", "fold", ""),
 )
+_EDITOR_KEYS = (("enter", "keep"), ("esc", "leave"), ("↑↓", "keep, next"))
+_CHOICE_KEYS = (("enter", "keep"), ("esc", "leave"), ("↑↓", "choose"))
 _OF_THE_APP = ("ctrl+q", "ctrl+c", "ctrl+p", "ctrl+z")
 """Keys that an open editor leaves alone."""
 
@@ -121,6 +124,7 @@ class FormView(ScrollView, can_focus=True, inherit_bindings=False):
         self._pending.clear()
         if (self._editor or self._choosing) and self._key not in form.by_name:
             self._editor, self._choosing = None, False
+            self._say_keys()
         self._rebuild()
 
     @property
@@ -275,7 +279,7 @@ class FormView(ScrollView, can_focus=True, inherit_bindings=False):
         names = [each.name for each in in_order(self.form.fields)]
         here = names.index(self._key) if self._key in names else -1
         for name in (*names[here + 1 :], *names[: here + 1]):
-            if self.form.by_name[name].findings:
+            if self.form.by_name[name].findings or self.form.by_name[name].confirm:
                 self.go(name)
                 return
         self.app.tell("Nothing is wrong here.")
@@ -297,6 +301,7 @@ class FormView(ScrollView, can_focus=True, inherit_bindings=False):
         else:
             self._editor = LineEditor(self._value(field))
             self._draw(self._row)
+        self._say_keys()
 
     def action_default(self) -> None:
         field = self.selected
@@ -345,6 +350,14 @@ class FormView(ScrollView, can_focus=True, inherit_bindings=False):
             self._before_search = self._key
             self._search = LineEditor("")
             self._rebuild()
+            self._say_keys()
+
+    def _say_keys(self) -> None:
+        """While something is typed or chosen, the footer has the keys of that."""
+        chooses = self._choosing or self._search is not None
+        keys = _EDITOR_KEYS if self._editor is not None else _CHOICE_KEYS if chooses else ()
+        for footer in self.screen.query(Keys):
+            footer.say_instead(keys)
 
     def _value(self, field: FormField) -> str:
         """As it is or, while the screen makes the new form, as it was typed."""
@@ -398,6 +411,7 @@ class FormView(ScrollView, can_focus=True, inherit_bindings=False):
         self._commit(0)
         if self._search is not None:
             self._end_search(self._key)
+        self._say_keys()
 
     async def _on_key(self, event: events.Key) -> None:
         if self.editing:
@@ -408,6 +422,7 @@ class FormView(ScrollView, can_focus=True, inherit_bindings=False):
                 if self._choosing
                 else self._key_in_search(event)
             )
+            self._say_keys()
             if taken:
                 event.stop()
                 event.prevent_default()

@@ -77,6 +77,7 @@ class MatrixView(Widget, can_focus=True, inherit_bindings=False):
         """Whether a person asked for numbers where there are none by default, or the other way round."""
         self._layout: Layout | None = None
         self._painted: dict[int, tuple[object, Cells, Strip]] = {}
+        self._painted_width = 0
         self._styles: dict[str, Style] = {}
 
     @property
@@ -180,8 +181,11 @@ class MatrixView(Widget, can_focus=True, inherit_bindings=False):
 
     def on_resize(self) -> None:
         self._layout = None
-        self._painted.clear()
+        if self._painted_width != self.outer_size.width:
+            self._painted_width = self.outer_size.width
+            self._painted.clear()
         self._keep_in_sight()
+        self._repaint()
         self.refresh()
 
     def notify_style_update(self) -> None:
@@ -316,19 +320,19 @@ class MatrixView(Widget, can_focus=True, inherit_bindings=False):
         left = width - self._states_at(layout)
         jobs, room = len(picture.jobs), sum(_cells(picture.numbers[index].title) + 1 for index in others) + 2
         least = NOW if width >= SMALL else 12
-        spare = 0 if width >= 100 else least  # there the line below says what happens now
-        forms = [(WIDE, True, least), (WIDE, True, spare), (NARROW, True, least), (NARROW, True, spare),
-                 (WIDE, False, least), (NARROW, False, least)]  # fmt: skip
-        forms = [form for form in forms if others or not form[1]]
-        fitting = (form for form in forms if left >= jobs * form[0] + room * form[1] + form[2])
-        cell, numbers, least = next(fitting, forms[-1])
+        some = min(room, NUMBERS_LEAST)  # what happens now, and headings that can be read, come before all numbers
+        forms = [(cell, numbers) for cell in (WIDE, NARROW) for numbers in ((room, some, 0) if others else (0,))]
+        fitting = (form for form in forms if left >= jobs * form[0] + form[1] + least)
+        cell, taken = next(fitting, forms[-1])
+        numbers = taken > 0
         if self.other_numbers and others:
-            numbers, least = not numbers, 0 if not numbers else NOW
+            numbers = taken < room and not (taken and left >= jobs * cell + room + least)
+            least = 0 if numbers else NOW
             cell = WIDE if left >= jobs * WIDE + room * numbers + least else NARROW
         reserve = least + (min(room, NUMBERS_LEAST) if numbers else 0)
         shown = min(jobs, max(1, (left - reserve) // cell))
         first = max(0, min(self.column - shown + 1, jobs - shown))
-        behind = _fitting(picture, others, left - shown * cell - 2) if numbers else ()
+        behind = _fitting(picture, others, left - shown * cell - 2 - least) if numbers else ()
         rest = left - shown * cell
         if numbers:
             rest -= 2 + sum(_cells(picture.numbers[index].title) + 1 for index in behind)
@@ -374,7 +378,10 @@ class MatrixView(Widget, can_focus=True, inherit_bindings=False):
         name = own + self._meaning("quiet") if row.cohort else own
         segments = [
             Segment(mark, own + self._meaning("need") if mark == "*" else own),
-            Segment(self._plain("▸ " if cursor else "  "), own),
+            Segment(self._plain("▸" if cursor else " "), own),
+            Segment(
+                ("‖" if self.utf8 else "=") if row.held else " ", own + self._meaning("quiet") if row.held else own
+            ),
             Segment(self._fit(row.name, layout.name) + " ", name),
         ]
         if layout.used is not None:

@@ -14,6 +14,7 @@ PIPELINE_ACTIONS = (
     Action("screen.add", "a", "add", "add a job after this one: a list of what can be added"),
     Action("screen.copy_job", "c", "copy", "a second instance of this job, with a name of its own"),
     Action("screen.remove", "D", "remove", "take this job out of the pipeline (asks first)"),
+    Action("screen.find_job", "slash", "find", "go to a job: type a part of its name", footer=False),
 )
 """While the pipeline has the keys."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -53,7 +54,7 @@ class ProjectLines(NamedLines[Entry]):
                 found += [(text, how), ("  ", "")]
                 rest -= cell_width(text) + 2
         if rest > 12 and width >= WIDE:
-            found.append((shorten(entry.root, rest), "quiet"))
+            found.append((end_of(with_tilde(entry.root), rest), "quiet"))
         return found
 
     def _numbers(self, entry: Entry, bar: int, columns: str, cells: int) -> list[Piece]:
@@ -87,13 +88,27 @@ def _count(width: int) -> int:
 def _notes(entry: Entry) -> list[Piece]:
     """What else is to be known of a project, the most important first."""
     notes: list[Piece] = []
-    if entry.rehearsal:
+    if entry.rehearsal and "REHEARSAL" not in entry.name:
         notes.append(("REHEARSAL", "rehearsal"))
     if entry.owner:
         notes.append((f"of {entry.owner}", "quiet"))
     if entry.read_only:
         notes.append(("read-only", "quiet"))
     return notes
+
+
+def with_tilde(folder: str) -> str:
+    """A folder with ~ for this user's home."""
+    home = os.path.expanduser("~")
+    inside = home != "/" and (folder == home or folder.startswith(f"{home}/"))
+    return f"~{folder[len(home) :]}" if inside else folder
+
+
+def end_of(folder: str, cells: int) -> str:
+    """Cut at the front: its end tells two projects of one name apart."""
+    if cell_width(folder) <= cells:
+        return shorten(folder, cells)
+    return f"…{shorten(folder[::-1], cells)[:-1][::-1]}"
 
 
 def when_text(at: float, now: float) -> str:

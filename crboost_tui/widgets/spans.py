@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -20,7 +21,7 @@ def cells_of(strip: Strip) -> Cells:
     found: list[tuple[str, Style | None]] = []
     for text, style, _ in strip:
         if text.isascii():
-            found.extend((char, style) for char in text)
+            found.extend(zip(text, repeat(style)))
             continue
         for char in text:
             width = cell_len(char)
@@ -36,6 +37,8 @@ def changed_spans(before: Cells, after: Cells) -> list[tuple[int, int]]:
     """``(first cell, cell after the last)`` of what differs."""
     if len(before) != len(after):
         return [(0, max(len(before), len(after)))]
+    if before == after:
+        return []
     spans: list[tuple[int, int]] = []
     for index, (old, new) in enumerate(zip(before, after, strict=True)):
         if old == new:
@@ -51,11 +54,16 @@ def changed_spans(before: Cells, after: Cells) -> list[tuple[int, int]]:
 def strip_of(cells: Cells) -> Strip:
     """The line of cells, with as few changes of style as it takes."""
     segments: list[Segment] = []
+    chars: list[str] = []
+    now: Style | None = None
     for char, style in cells:
-        if segments and segments[-1].style == style:
-            segments[-1] = Segment(segments[-1].text + char, style)
-        else:
-            segments.append(Segment(char, style))
+        if style is not now and style != now:
+            if chars:
+                segments.append(Segment("".join(chars), now))
+            chars, now = [], style
+        chars.append(char)
+    if chars:
+        segments.append(Segment("".join(chars), now))
     return Strip(segments, len(cells))
 
 

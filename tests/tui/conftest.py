@@ -1,8 +1,10 @@
 """Every test of screens and commands gets a home of its own, so that nobody's real list of projects is touched; and no
-test passes in which a step of the app's loop kept all else waiting for more than 50 ms."""
+test passes in which a handler kept all else waiting for more than 50 ms: twice, or once for more than 65 ms. Below that
+a single step is a note (``-rw`` or ``-W error`` show it): what a busy machine adds cannot be told from it."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def _watchdog() -> Iterator[None]:
     with watching() as watch:
         yield
-    if watch.steps:
-        told = "\n\n".join(map(str, watch.steps[:3]))
+    told = "\n\n".join(map(str, watch.steps[:3]))
+    if watch.blocking:
         pytest.fail(f"{len(watch.steps)} steps of the app's loop took more than {LIMIT_MS:g} ms:\n{told}")
+    if told:
+        warnings.warn(f"A step of the app's loop took more than {LIMIT_MS:g} ms once: {told}", stacklevel=1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import random
 import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,16 +25,18 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from core.engine import requests
-from core.engine.events import EventLog
+from core.engine.events import Event, EventLog
 from core.engine.reading import StatusFollower
 from core.engine.status import Need, Status, load_snapshot
 from core.errors import InputError
+from core.project.access import Access
 from core.project.layout import ProjectPaths
+from core.project.wanted import add_request
 from crboost_tui import following, snapshot, sparing
 from crboost_tui.app import CrboostApp
-from crboost_tui.following import Follower, owner_of_foreign
+from crboost_tui.following import Follower
 from crboost_tui.matrix import doing
-from crboost_tui.picture import Drawer, Picture, draw
+from crboost_tui.picture import Drawer, Picture, Told, draw, newest, tell
 from crboost_tui.screens import monitor
 from crboost_tui.screens.ask import AskScreen
 from crboost_tui.screens.monitor import MonitorScreen
@@ -202,7 +204,7 @@ def test_numbers_at_80_columns(snap_compare: SnapCompare, tmp_path: Path) -> Non
 
 
 def test_a_colleagues_project(snap_compare: SnapCompare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "owner_of_foreign", lambda root: "anna")
+    monkeypatch.setattr(monitor, "access_to", lambda root: Access("anna", writable=False))
     root = seed.write(tmp_path / "p", seed.status())
     assert snap_compare(CrboostApp(root, utf8=True), terminal_size=(120, 34), run_before=pressing("h"))
 
@@ -532,25 +534,189 @@ async def test_a_refusal_is_told_and_changes_nothing(tmp_path: Path, monkeypatch
 async def test_on_a_colleagues_project_nothing_is_asked_for(
     tmp_path: Path, asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor, "owner_of_foreign", lambda root: "anna")
+    monkeypatch.setattr(monitor, "access_to", lambda root: Access("anna", writable=False))
     status = troubled()
     status.jobs[0].states[1] = "-"
     root = seed.write(tmp_path / "p", status)
     async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
         screen = await shown(pilot)
-        await until(pilot, lambda: screen.owner == "anna")
+        await until(pilot, lambda: screen.access is not None)
         for key in ("r", "C", "s", "h", "H", "x", "down", "X", "R"):
             await pilot.press(key)
-        assert set(told(pilot.app)) == {"This project belongs to anna: it is open read-only."}
+        assert set(told(pilot.app)) == {"This project belongs to anna, and you may not write in it: ask anna for that."}
         assert len(told(pilot.app)) == 8 and asked == []
         assert isinstance(pilot.app.screen, MonitorScreen)
 
 
-def test_a_folder_that_cannot_be_written_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_colleagues_project_that_can_be_written_is_read_only_until_one_asks(
+    tmp_path: Path, asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "access_to", lambda root: Access("anna"))
     root = seed.write(tmp_path / "p", seed.status())
-    assert owner_of_foreign(root) == ""
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert owner_of_foreign(root) == ProjectPaths(root).state.owner()
+    app = CrboostApp(root, utf8=True)
+    async with app.run_test(size=(120, 34)) as pilot:
+        screen = await shown(pilot)
+        await until(pilot, lambda: screen.access is not None)
+        await pilot.press("R")
+        assert (
+            told(app) == ["This project belongs to anna: it is open read-only. W works on it all the same."]
+            and asked == []
+        )
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("enter", "R")
+        assert len(told(app)) == 2 and asked == []
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: app.screen is screen)
+        await pilot.press("R")
+        await until(pilot, lambda: len(asked) == 1)
+        await pilot.press("W")
+        assert told(app)[-1] == "You work on anna's project already."
+
+
+# What a run that only waits, or has nothing left, tells
+
+
+def all_waiting() -> Status:
+    """An engine runs, and every task waits for slots of this host."""
+    status = seed.status(4)
+    for job in status.jobs:
+        job.states = ["o" if job is status.jobs[0] else "."] * len(job.states)
+        job.causes.clear()
+        job.progress.clear()
+    return status
+
+
+async def test_a_run_that_only_waits_can_be_stopped(tmp_path: Path, asked: list[tuple[Any, ...]]) -> None:
+    root = seed.write(tmp_path / "p", all_waiting())
+    async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+        await shown(pilot)
+        await pilot.press("s")
+        question = pilot.app.screen
+        assert isinstance(question, AskScreen) and question.question == "Stop the run?"
+        assert question.impact == "Nothing runs yet; 28 tasks that wait do not start."
+        await pilot.press("y")
+        await until(pilot, lambda: asked == [("stop", {"series": None})])
+
+
+async def test_a_wanted_run_without_an_engine_can_be_stopped(tmp_path: Path, asked: list[tuple[Any, ...]]) -> None:
+    status = all_waiting()
+    status.engine.state = "ended"
+    root = seed.write(tmp_path / "p", status)
+    async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+        screen = await shown(pilot)
+        await pilot.press("s")
+        assert told(pilot.app) == ["Nothing runs or waits in the queue."]
+        add_request(root, "run", version=1)
+        await until(pilot, lambda: screen.picture is not None and screen.picture.wanted)
+        await pilot.press("s", "y")
+        await until(pilot, lambda: asked == [("stop", {"series": None})])
+
+
+@pytest.mark.parametrize(
+    "width, keys",
+    [(80, ["l log", "r retry", "w workspace", "/ find"]), (120, ["w workspace", "p plots", "/ find", "s stop"])],
+)
+async def test_the_footer_shows_the_ways_out(tmp_path: Path, width: int, keys: list[str]) -> None:
+    root = seed.write(tmp_path / "p", seed.status())
+    async with CrboostApp(root, utf8=True).run_test(size=(width, 34)) as pilot:
+        await shown(pilot)
+        footer = text_of(pilot.app)[-1]
+        assert [key for key in [*keys, "? help"] if key not in footer] == []
+
+
+async def test_a_job_that_is_taken_out_of_the_pipeline_has_no_column(tmp_path: Path) -> None:
+    root = seed.write(tmp_path / "p", seed.finished(4))
+    async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+        screen = await shown(pilot)
+        assert "recon" in text_of(pilot.app)[1] and "✓ 29" in text_of(pilot.app)[0]
+        pipeline(root, [id for id, _, _ in seed.JOBS][:-1])
+        await until(pilot, lambda: "recon" not in text_of(pilot.app)[1])
+        await until(pilot, lambda: "✓ 25" in text_of(pilot.app)[0])
+        pipeline(root, [id for id, _, _ in seed.JOBS])
+        await until(pilot, lambda: "recon" in text_of(pilot.app)[1])
+        assert screen.picture is not None and len(screen.picture.jobs) == 7
+
+
+async def test_what_still_runs_of_a_removed_job_is_shown_and_goes_on_live(tmp_path: Path) -> None:
+    root = seed.write(tmp_path / "p", seed.status())
+    pipeline(root, ["importmovies"])
+    async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+        screen = await shown(pilot)
+        await until(pilot, lambda: screen.picture is not None and len(screen.picture.jobs) < 7)
+        assert screen.picture is not None and screen.picture.jobs[-1].id == "tsReconstruct"
+        log = EventLog(ProjectPaths(root).events, 3)
+        log.add(seed.NOW, "task", job="tsReconstruct", key="Position_2", state=">")
+        log.flush()
+        await until(pilot, lambda: screen.matrix.shown_rows[1].cells[-1] == ">")
+
+
+async def test_R_says_that_there_is_nothing_to_run(tmp_path: Path, asked: list[tuple[Any, ...]]) -> None:
+    status = seed.finished(2)
+    status.jobs[-1].states[0] = "x"
+    status.jobs[3].causes["Position_3"] = ""  # which the seeded events speak of
+    status.engine.plan_version, status.engine.request = 1, 0
+    root = seed.write(tmp_path / "p", status)
+    series = [SimpleNamespace(id=key) for key in status.series]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests, "run", lambda root, data: add_request(root, "run", version=1))
+        patch.setattr("core.dataset.registry.load_registry", lambda path: SimpleNamespace(series=series))
+        async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+            await shown(pilot)
+            for times in (1, 2):
+                await pilot.press("R")
+                await until(pilot, lambda times=times: len(told(pilot.app)) == times)  # type: ignore[misc]
+            assert set(told(pilot.app)) == {"Nothing to run: 1 task failed; r tries it again."}
+            series.append(SimpleNamespace(id="Position_3"))  # that came since: there is something to run
+            await pilot.press("R")
+            await until(pilot, lambda: told(pilot.app)[-1] == "asked to run all. engine started")
+            del series[-1]
+            add_request(root, "run", version=2)  # of a pipeline that no engine has seen
+            await pilot.press("R")
+            await until(pilot, lambda: told(pilot.app)[2:] == ["asked to run all. engine started"] * 2)
+
+
+async def test_a_held_series_is_seen(tmp_path: Path) -> None:
+    root = seed.write(tmp_path / "p", all_waiting())
+    async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+        await shown(pilot)
+        add_request(root, "hold", version=1, series=["Position_2"])
+        await until(pilot, lambda: "‖Position_2" in text_of(pilot.app)[3] and "held" in text_of(pilot.app)[3])
+        assert "held" not in text_of(pilot.app)[2]
+        await pilot.press("down")
+        await until(pilot, lambda: any("Position_2  Import movies" in line and "held" in line
+                                       for line in text_of(pilot.app)))  # fmt: skip
+        add_request(root, "release", version=1, series=["Position_2"])
+        await until(pilot, lambda: not any("held" in line for line in text_of(pilot.app)))
+
+
+@pytest.mark.parametrize("count", [7, 9])
+def test_at_120_columns_headings_are_words_and_now_is_there(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = MatrixView(lambda name: "")
+    picture = draw(seed.status())
+    matrix.picture = replace(picture, jobs=tuple(picture.jobs[index % 7] for index in range(count)))
+    monkeypatch.setattr(MatrixView, "outer_size", Size(120, 20))
+    layout = matrix._columns()
+    assert (layout.cell, layout.shown) == (7, count) and layout.rest >= 18
+    matrix.other_numbers, matrix._layout = True, None
+    assert len(matrix._columns().numbers) >= 3
+
+
+async def test_a_failure_is_seen_from_anywhere_at_120_columns(tmp_path: Path) -> None:
+    root = seed.write(tmp_path / "p", seed.status())
+    async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
+        await shown(pilot)
+        assert "align: AreTomo2" in text_of(pilot.app)[4]
+
+
+def test_engines_that_start_and_end_do_not_push_failures_out() -> None:
+    told = [Told("14:00", "x", "it failed"), *[Told("14:01", "", f"engine {number}", True) for number in range(5)]]
+    assert [each.sentence for each in newest(told, 3)] == ["it failed", "engine 3", "engine 4"]
+    assert newest(told[:2], 3) == tuple(told[:2]) and newest(told, 0) == ()
+    log = [Event(1, seed.NOW, "engine", {"state": "ended"}), Event(2, seed.NOW, "engine", {"notice": "it waits"})]
+    assert [each.minor for each in tell(log, seed.status())] == [True, False]
 
 
 # Going elsewhere, and the hand
@@ -652,7 +818,7 @@ async def test_a_project_that_vanishes_is_said_and_goes_on_when_it_is_back(tmp_p
     async with CrboostApp(root, utf8=True).run_test(size=(120, 34)) as pilot:
         screen = await shown(pilot)
         root.rename(tmp_path / "away")
-        await until(pilot, lambda: any("is not there any more. This is how" in line for line in text_of(pilot.app)))
+        await until(pilot, lambda: any("is not there any more: it goes on" in line for line in text_of(pilot.app)))
         assert any("Position_1" in line for line in text_of(pilot.app))
         (tmp_path / "away").rename(root)
         await until(pilot, lambda: not screen.query_one("#trouble").display)
@@ -809,6 +975,12 @@ def never_ran() -> Status:
     status.jobs = []
     status.engine.state = "ended"
     return status
+
+
+def pipeline(root: Path, ids: list[str]) -> None:
+    """Save the project file with these jobs."""
+    lines = "".join(f"- id: {id}\n  type: {id}\n" for id in ids)
+    ProjectPaths(root).file.write_text(f"format: 1\nname: p\npipeline:\n{lines}", encoding="utf-8")
 
 
 def kill_engine(root: Path) -> None:

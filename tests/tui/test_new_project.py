@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from crboost_tui.import_data import COLUMNS, SeriesLine, SeriesPicture
 from crboost_tui.recent import recent_projects
 from crboost_tui.screens.ask import AskScreen
 from crboost_tui.screens.new_project import NewProjectScreen
-from crboost_tui.screens.new_project_steps import unsure_of
+from crboost_tui.screens.new_project_steps import unsure_of, wrong_of
 from crboost_tui.screens.projects import ProjectsScreen
 from crboost_tui.screens.workspace import WorkspaceScreen
 from tests.tui.import_seed import add_series, session
@@ -367,6 +368,34 @@ async def test_escape_ends_the_reading_and_enter_begins_it_again(data: Path, mon
         monkeypatch.undo()
         await pilot.press("enter")
         await until(pilot, lambda: screen.step == "series" and not screen.looking)
+
+
+async def test_a_wrong_value_keeps_one_on_the_page_of_values(data: Path, home: Path) -> None:
+    async with app().run_test(size=(120, 34)) as pilot:
+        screen = await looked(pilot)
+        await pilot.press("n")
+        view, name = screen.values.form_view, "acquisition.optics1.image_height_px"
+        await until(pilot, lambda: view.form is not None and name in view.form.by_name)
+        view.go(name)
+        await pilot.press("enter", "ctrl+u", *"-5", "enter")
+        await until(pilot, lambda: wrong_of(screen.forms) is not None)
+        await pilot.press("n")
+        await pilot.pause()
+        assert screen.step == "values" and view.selected is not None and view.selected.name == name
+
+
+async def test_a_value_that_is_not_certain_is_counted_and_found(data: Path, home: Path) -> None:
+    async with app().run_test(size=(120, 34)) as pilot:
+        screen = await looked(pilot)
+        await pilot.press("n")
+        await until(pilot, lambda: screen.forms is not None and bool(screen.values.form_view.form))
+        assert screen.forms is not None
+        form = screen.forms.forms[0]
+        fields = tuple(replace(each, findings=(), confirm=at == 2) for at, each in enumerate(form.fields))
+        screen.values.show(replace(screen.forms, forms=(replace(form, fields=fields),)))
+        await until(pilot, lambda: "1 value is not certain: c confirms it" in "\n".join(text_of(pilot.app)))
+        await pilot.press("exclamation_mark")
+        assert screen.values.form_view.selected == fields[2]
 
 
 async def test_going_back_keeps_ticks_and_values(data: Path) -> None:

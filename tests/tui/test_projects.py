@@ -23,7 +23,7 @@ from crboost_tui.screens.monitor import MonitorScreen
 from crboost_tui.screens.projects import ProjectsScreen
 from crboost_tui.screens.relion import RelionScreen
 from crboost_tui.screens.workspace import WorkspaceScreen
-from crboost_tui.widgets.project_lines import ProjectLines, when_text
+from crboost_tui.widgets.project_lines import ProjectLines, end_of, when_text, with_tilde
 from tests.tui import seed
 from tests.tui.until import text_of, told, until
 
@@ -348,3 +348,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder.mkdir()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_folder_is_cut_at_its_front_and_home_is_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/demo")
+    assert with_tilde("/home/demo/a/project") == "~/a/project" and with_tilde("/home/demos/p") == "/home/demos/p"
+    assert end_of("~/a/project", 11) == "~/a/project"
+    assert end_of("/data/lab/a/project", 11) == "…/a/project"

@@ -187,6 +187,21 @@ async def test_a_theme_is_changed_at_once_and_saved(tmp_path: Path) -> None:
         await until(pilot, lambda: load_settings()[0] == AppSettings(bell=False))
 
 
+async def test_a_file_that_cannot_be_parsed_is_not_written_over(tmp_path: Path) -> None:
+    text = "bell: false\nkeys: {screen.save: w\n"
+    path = write(text)
+    async with CrboostApp(None, utf8=True).run_test(size=(100, 30)) as pilot:
+        app = pilot.app
+        assert isinstance(app, CrboostApp)
+        screen = await opened(pilot)
+        screen.lines.go_to("theme")
+        await pilot.press("enter")
+        assert app.theme == "crboost-light"  # for this session
+        await until(pilot, lambda: "Nothing is saved until that is mended" in told(app)[-1])
+        assert str(path) in told(app)[-1] and "line" in told(app)[-1]
+    assert path.read_text() == text
+
+
 async def test_a_key_is_changed_by_pressing_it_and_a_conflict_is_said(tmp_path: Path) -> None:
     async with CrboostApp(None, utf8=True).run_test(size=(100, 30)) as pilot:
         app = pilot.app

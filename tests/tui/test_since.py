@@ -19,11 +19,11 @@ from core.engine.status import Need
 from core.project.layout import ProjectPaths
 from crboost_tui import since as data
 from crboost_tui.app import CrboostApp
-from crboost_tui.recent import state_folder
 from crboost_tui.screens import since as screens
 from crboost_tui.screens.monitor import MonitorScreen
 from crboost_tui.screens.since import SinceScreen
 from crboost_tui.since import Failures, Since, clock, mark_seen, read_seen, since
+from crboost_tui.state import state_folder
 from tests.tui import seed
 from tests.tui.until import text_of, until
 

@@ -303,7 +303,8 @@ async def test_a_project_that_vanishes_is_said_and_waited_for(tmp_path: Path) ->
         await until(pilot, lambda: state._left.plain.startswith("following"))
         root.rename(tmp_path / "away")
         await until(pilot, lambda: state._left.plain == "the file is gone")
-        await until(pilot, lambda: cause(screen) == f"{root}: is not there (any more).")
+        said = f"{root} is not there any more: it goes on when the folder is back."
+        await until(pilot, lambda: cause(screen) == said)
         assert lines(screen)[-1:] == ["[crboost] failed"], "what was read stays"
         (tmp_path / "away").rename(root)
         await until(pilot, lambda: state._left.plain.startswith("following"))

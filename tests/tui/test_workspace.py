@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +20,9 @@ from textual.pilot import Pilot
 
 from core.engine.edits import add_job, connect, copy_job, with_edits
 from core.engine.lease import Lease
+from core.engine.reading import load_status
 from core.engine.status import save_status
+from core.project.access import Access
 from core.project.file import load, save
 from core.project.layout import ProjectPaths
 from core.project.wanted import Request, read_wanted
@@ -33,14 +37,17 @@ from crboost_tui.screens.options import OptionsScreen
 from crboost_tui.screens.prompt import PromptScreen
 from crboost_tui.screens.task import TaskScreen
 from crboost_tui.screens.workspace import WorkspaceScreen
+from crboost_tui.state import state_folder
 from crboost_tui.widgets.form_view import FormView
 from crboost_tui.widgets.input_list import InputList
+from crboost_tui.widgets.keys import Keys
 from crboost_tui.widgets.log_view import LogView
 from crboost_tui.widgets.pipeline_view import PipelineView
 from crboost_tui.widgets.script_view import ScriptView
 from crboost_tui.widgets.task_list import TaskList
 from tests.rehearsed import rehearsal, run_engine, run_to_end, states
 from tests.tui import seed
+from tests.tui.until import text_of
 
 SnapCompare = Callable[..., bool]
 Size = tuple[int, int]
@@ -332,33 +339,122 @@ async def test_an_input_is_chosen_and_gets_a_fallback(fresh: Path) -> None:
 # ---- Drafts, conflicts, other people
 
 
+def another_session() -> None:
+    """As after a start of the app anew: what was kept is of a process that is no more."""
+    for path in draft_files():
+        kept = json.loads(path.read_text())
+        path.write_text(json.dumps({**kept, "by": {**kept["by"], "start": "1"}}))
+        path.rename(path.with_name(path.stem.rpartition("-")[0] + "-1.json"))
+
+
+def draft_files() -> list[Path]:
+    return list((state_folder() / "drafts").glob("*.json"))
+
+
+def kept_edits(root: Path) -> dict[str, str | None]:
+    draft = read_draft(root)
+    return {} if draft is None else dict(draft.edits)
+
+
 async def test_unsaved_values_are_in_a_draft_within_a_second_and_offered_back(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Path,
 ) -> None:
     async with At(fresh, job="tsCtf") as at:
         await at.type_into("tsCtf.window", "256")
         began = time.monotonic()
         await at.until(lambda: read_draft(fresh) is not None)
         assert time.monotonic() - began < 1.0
-    monkeypatch.setattr(drafts, "_session", lambda: "another one")
+    another_session()
     async with At(fresh, job="tsCtf") as at:
         await at.until(lambda: at.on_top(OptionsScreen))
         await at.press("k")
         await at.until(lambda: at.screen.unsaved.edits == {"tsCtf.window": "256"})
         await at.press("ctrl+s")
         await at.until(lambda: not at.screen.unsaved)
-        await at.until(lambda: not draft_path(fresh).exists())
+        await at.until(lambda: draft_files() == [])
 
 
 async def test_a_draft_that_is_dropped_is_gone(fresh: Path) -> None:
     write_draft(fresh, {"tsCtf.window": "256"})
-    found = draft_path(fresh).read_text()
-    draft_path(fresh).write_text(found.replace('"by": "', '"by": "elsewhere '))
+    another_session()
     async with At(fresh) as at:
         await at.until(lambda: at.on_top(OptionsScreen))
+        assert len(draft_files()) == 1
         await at.press("d")
-        await at.until(lambda: not draft_path(fresh).exists())
+        await at.until(lambda: draft_files() == [])
         assert not at.screen.unsaved
+
+
+async def test_the_draft_of_an_app_that_lives_is_neither_offered_nor_touched(fresh: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(fresh)
+    script = (
+        "import sys; from pathlib import Path; from crboost_tui.drafts import write_draft\n"
+        "write_draft(Path(sys.argv[1]), {'tsCtf.window': '300'}); print('kept', flush=True); sys.stdin.read()"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", script, str(link)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdin is not None and first.stdout is not None
+    assert first.stdout.readline() == "kept\n"
+    try:
+        theirs = draft_files()
+        async with At(fresh, job="tsCtf") as at:
+            await at.settled()
+            assert at.on_top(WorkspaceScreen) and not at.screen.unsaved
+            await at.type_into("tsCtf.window", "256")
+            await at.until(lambda: len(draft_files()) == 2)
+            await at.press("u")
+            await at.until(lambda: draft_files() == theirs)
+        assert "300" in theirs[0].read_text() and read_draft(fresh) is None
+    finally:
+        first.stdin.close()
+        first.wait()
+        first.stdout.close()
+    left = read_draft(fresh)
+    assert left is not None and left.edits == {"tsCtf.window": "300"} and not left.own
+
+
+def test_a_draft_of_another_host_is_offered_after_hours(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(drafts, "identity", lambda: {"host": "login9", "pid": 7, "start": "1", "user": "ada"})
+        write_draft(fresh, {"tsCtf.window": "256"})
+    path = draft_files()[0]
+    assert read_draft(fresh) is None
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "at": time.time() - drafts.ELSEWHERE_SECONDS - 1}))
+    assert read_draft(fresh) is not None
+
+
+async def test_what_stands_in_the_open_editor_is_in_the_draft_too(fresh: Path) -> None:
+    async with At(fresh, job="tsCtf") as at:
+        form = at.screen.query_one(FormView)
+        await at.until(lambda: form.form is not None and "tsCtf.window" in form.form.by_name)
+        form.focus()
+        assert form.go("tsCtf.window")
+        await at.press("enter", "7")
+        began = time.monotonic()
+        await at.until(lambda: kept_edits(fresh) == {"tsCtf.window": "5127"})
+        assert time.monotonic() - began < 1.0 and not at.screen.unsaved
+        await at.press("escape")
+        await at.until(lambda: kept_edits(fresh) == {})
+
+
+async def test_a_state_folder_that_cannot_be_written_is_said_once(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    (tmp_path / "state").mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "state" / "crboost").write_text("a file in its place")
+    async with At(fresh, job="tsCtf") as at:
+        await at.type_into("tsCtf.window", "256")
+        await at.until(lambda: any("cannot be kept" in sentence for sentence in told))
+        await at.type_into("tsCtf.window", "128")
+        await asyncio.sleep(2 * drafts.PAUSE_SECONDS)
+        await at.pilot.pause()
+        found = [sentence for sentence in told if "cannot be kept" in sentence]
+        assert len(found) == 1 and found[0].startswith("Unsaved values cannot be kept over a hang-up: ")
+        assert "cannot be written" in found[0] and at.screen.unsaved.edits == {"tsCtf.window": "128"}
 
 
 async def test_values_of_the_same_session_come_back_unasked(fresh: Path, told: list[str]) -> None:
@@ -372,7 +468,10 @@ async def test_values_of_the_same_session_come_back_unasked(fresh: Path, told: l
         await at.until(lambda: isinstance(at.app.screen, WorkspaceScreen) and at.app.screen.unsaved)
 
 
-async def test_what_somebody_else_saved_meanwhile_is_shown_and_kept(fresh: Path) -> None:
+async def test_what_somebody_else_saved_meanwhile_is_shown_and_kept(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "LOOK_AT_FILE_SECONDS", 1e9)
     async with At(fresh, job="tsCtf") as at:
         await at.type_into("tsCtf.window", "256")
         loaded = load(fresh)
@@ -380,11 +479,77 @@ async def test_what_somebody_else_saved_meanwhile_is_shown_and_kept(fresh: Path)
         await at.press("ctrl+s")
         await at.until(lambda: at.on_top(OptionsScreen))
         assert "range_low" in at.app.screen.told  # type: ignore[attr-defined]
+        loaded = load(fresh)  # and once more while the question stands
+        save(fresh, with_edits(loaded.model, {"tsCtf.range_low": "41"})[0], loaded.digest)
         await at.press("l")
         await at.until(lambda: at.on_top(WorkspaceScreen) and settled(at.screen))
+        form = at.screen.query_one(FormView)
+        await at.until(lambda: form.form is not None and form.form.by_name["tsCtf.range_low"].value == "41")
         assert at.screen.unsaved.edits == {"tsCtf.window": "256"}
         await at.press("ctrl+s")
+        await at.until(lambda: load(fresh).model.instance("tsCtf").parameters == {"window": 256, "range_low": 41.0})
+
+
+async def test_edits_stand_on_top_of_what_somebody_else_saved(fresh: Path, told: list[str]) -> None:
+    async with At(fresh, job="tsCtf") as at:
+        await at.type_into("tsCtf.window", "256")
+        loaded = load(fresh)
+        save(fresh, with_edits(loaded.model, {"tsCtf.range_low": "40"})[0], loaded.digest)
+        form = at.screen.query_one(FormView)
+        await at.until(lambda: form.form is not None and form.form.by_name["tsCtf.range_low"].value == "40")
+        assert form.form is not None and form.form.by_name["tsCtf.window"].value == "256"
+        said = "crboost.yaml was changed by somebody else: your 1 edit stands on top of it."
+        assert told.count(said) == 1
+        await at.press("ctrl+s")
         await at.until(lambda: load(fresh).model.instance("tsCtf").parameters == {"window": 256, "range_low": 40.0})
+        await at.until(lambda: not at.screen.unsaved)
+        await asyncio.sleep(workspace.LOOK_AT_FILE_SECONDS + 0.3)
+        await at.settled()
+        assert told.count(said) == 1  # the own save is nobody else's
+
+
+async def test_a_file_that_somebody_breaks_is_said_and_the_edits_stay(fresh: Path, told: list[str]) -> None:
+    async with At(fresh, job="tsCtf") as at:
+        form = at.screen.query_one(FormView)
+        await at.until(lambda: form.form is not None and "tsCtf.window" in form.form.by_name)
+        form.focus()
+        assert form.go("tsCtf.window")
+        await at.press("enter", "7")
+        good = (fresh / "crboost.yaml").read_text()
+        (fresh / "crboost.yaml").write_text(good.replace("rehearsal: true", "rehearsal: [true"))
+        await at.until(lambda: at.screen.opened is not None and "line" in at.screen.opened.broken)
+        assert at.screen.unsaved.edits == {"tsCtf.window": "5127"}
+        await at.press("escape", "2")
+        await at.until(lambda: "line" in " ".join(at.screen.query_one(InputList).nothing))
+        (fresh / "crboost.yaml").write_text(good)
+        await at.until(lambda: at.screen.opened is not None and not at.screen.opened.broken)
+        assert at.screen.unsaved.edits == {"tsCtf.window": "5127"}
+
+
+async def test_a_project_that_goes_away_is_said_as_everywhere_and_comes_back(fresh: Path) -> None:
+    async with At(fresh, job="tsCtf") as at:
+        await at.settled()
+        fresh.rename(fresh.parent / "away")
+        said = f"{fresh} is not there any more: it goes on when the folder is back."
+        await at.until(lambda: at.screen._lost == said)
+        assert "is not there any more: it goes on" in " ".join(text_of(at.app))
+        (fresh.parent / "away").rename(fresh)
+        await at.until(lambda: not at.screen._lost)
+        assert "is not there any more" not in " ".join(text_of(at.app))
+
+
+def test_an_engine_that_died_is_told_as_in_the_monitor(tmp_path: Path) -> None:
+    root = middle_of_a_run(tmp_path)
+    status = load_status(root)
+    status.engine.state, status.engine.host = "died", "login2"
+    assert workspace_data.take_pulse(status, "").engine == "the engine died: R starts one"
+
+
+async def test_in_40_columns_the_footer_names_run_before_adding(fresh: Path) -> None:
+    async with At(fresh, size=(40, 12), job="tsCtf") as at:
+        await at.settled()
+        words = text_of(at.app)[-1].split()
+        assert {"enter", "r"} <= set(words) and not {"a", "c"} & set(words), words
 
 
 async def test_without_edits_another_persons_change_is_simply_shown(fresh: Path) -> None:
@@ -399,12 +564,34 @@ async def test_without_edits_another_persons_change_is_simply_shown(fresh: Path)
 async def test_in_a_colleagues_project_nothing_can_be_changed(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
-    monkeypatch.setattr(workspace_data, "read_only_reason", lambda root: "This project belongs to ada.")
+    monkeypatch.setattr(workspace_data, "access_to", lambda root: Access("ada"))
     async with At(fresh, job="tsCtf") as at:
         await at.settled()
         await at.press("r", "a", "enter", "down", "enter")
-        assert told == ["This project belongs to ada."] * 3
+        assert told == ["This project belongs to ada: it is open read-only. W works on it all the same."] * 3
         assert not at.screen.unsaved and at.requests() == []
+        await at.press("W")
+        await at.until(lambda: at.on_top(AskScreen))
+        await at.press("y")
+        await at.until(lambda: not at.screen.locked)
+        await at.settled()
+        await at.press("a")
+        assert len(told) == 3
+
+
+async def test_the_keys_of_the_log_hide_those_of_the_screen(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with At(finished, job="tsCtf") as at:
+        await at.settled()
+        await at.press("enter", "6")
+        await at.until(lambda: at.screen.focused is not None and at.screen.focused.id == "log")
+        shown = [each.label for each in at.screen.query_one(Keys).actions if each.key == "e"]
+        assert shown == ["last error"]
+        log = at.screen.focused
+        pressed: list[str] = []
+        monkeypatch.setattr(type(log), "action_last_error", lambda self: pressed.append("log"))
+        monkeypatch.setattr(type(at.screen), "action_redo", lambda self: pressed.append("redo"))
+        await at.press("e")
+        assert pressed == ["log"]
 
 
 async def test_a_broken_file_is_said_and_all_else_goes_on(finished: Path, tmp_path: Path) -> None:
@@ -524,6 +711,81 @@ async def test_finished_work_is_done_again_after_yes(finished: Path, tmp_path: P
         await at.press("y")
         await at.until(lambda: at.requests()[-1].kind == "redo")
         assert at.requests()[-1].jobs == ("tsReconstruct",)
+
+
+async def test_redo_is_refused_while_an_edit_is_wrong(finished: Path, told: list[str], no_engine: None) -> None:
+    async with At(finished, job="tsCtf") as at:
+        before = at.requests()
+        await at.type_into("tsCtf.window", "many")
+        await at.press("escape", "e")
+        await at.until(lambda: any(each.startswith("Correct window first: ") for each in told))
+        assert not at.on_top(AskScreen) and at.requests() == before
+
+
+async def test_redo_saves_and_uses_edits_that_are_right(finished: Path, tmp_path: Path, no_engine: None) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(finished, root, symlinks=True)
+    async with At(root, job="tsReconstruct") as at:
+        await at.settled()
+        at.screen.put({"tsReconstruct.resources.minutes": "77"})
+        await at.settled()
+        await at.press("e")
+        await at.until(lambda: at.on_top(AskScreen))
+        assert "1 unsaved value: saved first, and used." in at.app.screen.impact  # type: ignore[attr-defined]
+        await at.press("y")
+        await at.until(lambda: at.requests()[-1].kind == "redo")
+        assert load(root).model.instance("tsReconstruct").resources["minutes"] == 77
+
+
+async def test_undo_asks_before_finished_jobs_leave_and_can_be_undone(
+    finished: Path, tmp_path: Path, no_engine: None
+) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(finished, root, symlinks=True)
+    loaded = load(root)
+    save(root, copy_job(loaded.model, "tsCtf")[0], loaded.digest)
+    run_to_end(root)
+    async with At(root, job="tsCtf") as at:
+        await at.settled()
+        await at.press("u")
+        await at.until(lambda: at.on_top(AskScreen))
+        assert "has no tsCtf__2: it leaves the pipeline (2 finished tasks;" in at.app.screen.impact  # type: ignore
+        await at.press("n")
+        await at.settled()
+        assert "tsCtf__2" in [each.id for each in load(root).model.pipeline]
+        await at.press("u")
+        await at.until(lambda: at.on_top(AskScreen))
+        await at.press("y")
+        await at.until(lambda: "tsCtf__2" not in [each.id for each in load(root).model.pipeline])
+        await at.settled()
+        await at.press("U")
+        await at.until(lambda: "tsCtf__2" in [each.id for each in load(root).model.pipeline])
+
+
+async def test_the_footer_has_the_keys_of_an_open_editor(fresh: Path) -> None:
+    async with At(fresh, job="tsCtf", field="tsCtf.window") as at:
+        form, keys = at.screen.query_one(FormView), at.screen.query_one(Keys)
+        await at.until(lambda: form.has_focus)
+        await at.press("enter")
+        assert keys.render().plain.split() == ["enter", "keep", "esc", "leave", "↑↓", "keep,", "next"]
+        await at.press("escape")
+        assert "run" in keys.render().plain
+
+
+async def test_slash_in_the_pipeline_finds_a_job(fresh: Path) -> None:
+    async with At(fresh, job="tsCtf") as at:
+        await at.settled()
+        await at.press("slash", *"recons")
+        assert at.on_top(ChooseScreen)
+        await at.press("enter")
+        await at.until(lambda: at.screen.job == "tsReconstruct")
+
+
+async def test_enter_while_the_project_is_read_says_so(fresh: Path, told: list[str]) -> None:
+    async with At(fresh) as at:
+        at.screen.opened, at.screen.job = None, ""
+        at.screen.action_into()
+        assert told[-1] == f"Reading {fresh.name} ..."
 
 
 async def test_stopping_tells_what_it_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_engine: None) -> None:
@@ -760,8 +1022,8 @@ def test_picture_of_a_broken_file(
     (root / "crboost.yaml").write_text(text.replace("rehearsal: true", "rehearsal: [true"))
     really = workspace_data.open_project
 
-    def opened(root: Path, data: Path) -> workspace_data.Opened:
-        found = really(root, data)
+    def opened(root: Path, data: Path, asked: bool) -> workspace_data.Opened:
+        found = really(root, data, asked)
         return replace(found, broken=found.broken.replace(str(root), "/data/ribosome"))
 
     monkeypatch.setattr(workspace, "open_project", opened)
@@ -772,8 +1034,7 @@ def test_picture_of_a_broken_file(
 def test_picture_of_a_colleagues_project(
     snap_compare: SnapCompare, tmp_path: Path, size: Size, two_past_two: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = "This project belongs to ada: you can look at it, not change it."
-    monkeypatch.setattr(workspace_data, "read_only_reason", lambda root: reason)
+    monkeypatch.setattr(workspace_data, "access_to", lambda root: Access("ada"))
     root = middle_of_a_run(tmp_path)
     assert snap_compare(CrboostApp(None, utf8=True), terminal_size=size, run_before=showing(root, job="tsCtf"))
 
@@ -783,7 +1044,7 @@ def test_picture_while_the_project_is_read(
     snap_compare: SnapCompare, tmp_path: Path, size: Size, two_past_two: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    monkeypatch.setattr(workspace, "open_project", lambda root, data: go_on.wait(30))
+    monkeypatch.setattr(workspace, "open_project", lambda root, data, asked: go_on.wait(30))
     root = middle_of_a_run(tmp_path)
     before = showing(root, until_is=lambda screen: screen.pulse is not None)
     try:

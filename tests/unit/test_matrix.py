@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.engine.events import Event
 from core.engine.states import TaskState
-from core.engine.status import JobStatus
+from core.engine.status import JobStatus, Status
 from crboost_tui import matrix
 from crboost_tui.terminal import ASCII_TWINS, Terminal, cell_width, fit, glyph, shorten
 from tests.tui import seed
@@ -33,6 +33,32 @@ def test_counts_and_finished_series() -> None:
     assert matrix.finished(found) == 0
     assert matrix.finished(seed.finished()) == 9
     assert [state for state, _ in matrix.counts(seed.finished())] == [TaskState.DONE, TaskState.FAILED]
+
+
+def test_two_jobs_of_a_type_are_told_apart() -> None:
+    two = jobs("aligntiltsWarp", "aligntiltsWarp__2", "tsCtf__a")
+    assert matrix.labels(two, 7) == ["align", "align 2", "ctf a"]
+    assert matrix.labels(two, 6) == ["align", "align2", "ctf a"]
+    assert matrix.labels(two, 3) == ["ali", "al2", "cta"]
+    for job in two[:2]:
+        job.cohorts, job.states = ["@axis_optics1"], ["+"]
+    two[2].cohorts, two[2].states = ["@pool_all"], ["."]
+    found = [row.name for row in matrix.rows(Status(jobs=two))]
+    assert found == ["axis optics1 align", "axis optics1 align 2", "pool all"]
+
+
+def test_excluded_series_are_counted_apart() -> None:
+    found = seed.finished(8)
+    assert matrix.series_words(found) == "8 of 8 series finished"
+    for job in found.jobs:
+        job.states[1] = "-"
+    assert matrix.series_words(found) == "7 of 7 series finished, 1 excluded"
+
+
+def test_a_run_that_failed_says_how_much_failed() -> None:
+    found = seed.finished()
+    found.jobs[3].states[0] = "x"
+    assert matrix.doing(found) == "1 failed"
 
 
 def test_what_happens_now() -> None:
