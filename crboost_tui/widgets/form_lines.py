@@ -225,6 +225,8 @@ class Pen:
             return field.only, "quiet"
         if field.per_series > 0:
             return f"{field.per_series} series differ", "run"
+        if field.origin.startswith("you") and not field.edited and not columns.origin:
+            return f"set by you, default {shown(field, field.default) or 'none'}", "quiet"
         if field.choices:
             return ", ".join(field.choices), "quiet"
         if columns.allowed:

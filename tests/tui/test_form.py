@@ -50,7 +50,7 @@ def screen_of(pilot: Pilot[Any]) -> FormScreen:
 
 
 async def opened(pilot: Pilot[Any]) -> FormScreen:
-    for _ in range(200):
+    for _ in range(1500):
         await pilot.pause()
         screen = pilot.app.screen
         if isinstance(screen, FormScreen) and screen.query(FormView) and screen.view.form is not None:
@@ -61,7 +61,7 @@ async def opened(pilot: Pilot[Any]) -> FormScreen:
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    for _ in range(250):
+    for _ in range(1500):
         await pilot.pause()
         if condition():
             return
@@ -112,6 +112,14 @@ async def test_a_number_is_edited_by_keys_and_the_cursor_goes_on(align: Maker) -
         assert screen.edits == {f"{ALIGN}.alignment_pixel_size": "12.5"}
         assert at(view) == "sample thickness" and not edits(view)
         assert "*12.5" in line(view, "alignment pixel size").replace("* ", "*")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 34)])
+async def test_a_value_that_a_person_set_says_so_in_its_line(size: tuple[int, int]) -> None:
+    form = a_form(replace(a_field("window", "256", default="512"), origin="you"), a_field("other"))
+    async with FormApp(form).run_test(size=size) as pilot:
+        view = (await opened(pilot)).view
+        assert "you" in line(view, "window") and "you" not in line(view, "other")
 
 
 async def test_a_wrong_number_is_said_at_once_and_esc_leaves_it(align: Maker) -> None:

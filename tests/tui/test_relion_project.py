@@ -145,7 +145,7 @@ async def test_a_scheme_that_runs_beside_us_is_shown_live(tmp_path: Path) -> Non
 
 
 async def shown(pilot: Pilot[Any], jobs: int) -> RelionScreen:
-    for _ in range(250):
+    for _ in range(1500):
         await pilot.pause(0.02)
         screen = pilot.app.screen
         if isinstance(screen, RelionScreen) and len(screen.jobs) == jobs:

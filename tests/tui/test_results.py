@@ -117,7 +117,7 @@ def write_mrc(path: Path, number: int = 1) -> None:
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(1500):
         await pilot.pause()
         if condition():
             return

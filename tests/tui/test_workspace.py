@@ -84,7 +84,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def until(pilot: Pilot[Any], condition: Callable[[], Any], what: str = "it did not come") -> None:
     """Wait for something that a thread brings."""
-    for _ in range(500):
+    for _ in range(1500):
         await pilot.pause()
         if condition():
             return
