@@ -275,7 +275,7 @@ def test_a_window_may_become_tiny_and_large_again(seeded: Site) -> None:
     terminal.wait_for("attempt|no log")
     terminal.keys("Escape")
     terminal.wait_for("Position_3")
-    terminal.keys("Home")
+    terminal.keys("Home", *["Left"] * 7)
     terminal.resize(120, 34)
     terminal.wait_for(lambda screen: _without_times(screen) == _without_times(before))
 

@@ -48,14 +48,14 @@ def _watchdog() -> None:
     """Not the one of all other tests: here steps shall be found."""
 
 
-async def test_a_handler_that_computes_80_ms_is_found_with_its_place() -> None:
-    found = (await watched(computing(80), times=3)).blocking
+async def test_a_handler_that_computes_160_ms_is_found_with_its_place() -> None:
+    found = (await watched(computing(160), times=3)).blocking
     assert found
     assert "CrboostApp" in found[0].who and "_spin" in found[0].where
 
 
-async def test_a_handler_that_sleeps_80_ms_is_found() -> None:
-    found = (await watched(lambda: time.sleep(0.08), times=3)).blocking
+async def test_a_handler_that_sleeps_120_ms_is_found() -> None:
+    found = (await watched(lambda: time.sleep(0.12), times=3)).blocking
     assert found
     assert "test_watchdog.py" in found[0].where
 
