@@ -56,7 +56,7 @@ class CrboostApp(App[int]):
     Keys .keys--label { color: $secondary; }
     ToastRack { align: right bottom; }
     Toast { width: auto; max-width: 50%; padding: 0 1; margin-top: 0; }
-    Log, Log:focus, OptionList, OptionList:focus {
+    OptionList, OptionList:focus {
         background: $background; background-tint: transparent; border: none;
     }
     OptionList > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }

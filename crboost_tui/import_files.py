@@ -332,6 +332,8 @@ def look_at_place(text: str, base: str) -> Place:
 
 
 def _place(path: str) -> Place:
+    from core.dataset.overview import bytes_text
+
     above = path
     while not os.path.lexists(above):
         above = os.path.dirname(above)
@@ -366,14 +368,6 @@ def tilde(path: str) -> str:
     """A path as people write it: ``~`` for their own folder."""
     home = os.path.expanduser("~").rstrip("/")
     return f"~{path[len(home) :]}" if home and (path == home or path.startswith(home + "/")) else path
-
-
-def bytes_text(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def _whole(pattern: str) -> str:

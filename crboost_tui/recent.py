@@ -8,7 +8,6 @@ from pathlib import Path
 
 from core.errors import CrboostError
 from core.files import replace_text
-from core.project.layout import PROJECT_FILE
 from crboost_tui.state import state_folder
 
 KEEP = 50
@@ -21,11 +20,6 @@ def remembered() -> list[Path]:
         return [Path(str(text)) for text in listed]
     except (OSError, ValueError, TypeError):
         return []
-
-
-def recent_projects() -> list[Path]:
-    """Folders that still are projects."""
-    return [path for path in remembered() if (path / PROJECT_FILE).is_file()]
 
 
 def remember(root: Path) -> None:

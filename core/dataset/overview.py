@@ -208,7 +208,7 @@ def _headline(series: Sequence[TiltSeries]) -> str:
     size = sum(sum(one.tilts.size_bytes) for one in series)
     parts = [f"{len(series):,} series", f"{tilts:,} tilts"]
     if size:
-        parts.append(_bytes(size))
+        parts.append(bytes_text(size))
     for name, label in (("software", "mdoc"), ("movie_extension", "frames")):
         values = sorted({str(one.detected[name].value) for one in series if name in one.detected})
         if values:
@@ -218,7 +218,8 @@ def _headline(series: Sequence[TiltSeries]) -> str:
     return " · ".join(parts)
 
 
-def _bytes(size: float) -> str:
+def bytes_text(size: float) -> str:
+    """``1.3 TB``: three digits and the unit that fits."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -114,7 +114,6 @@ def _table(
 
 def _value(model: ProjectFile, name: str, text: str) -> Any:
     """``text`` as the kind of value that the field wants; texts and choices are taken as they are."""
-
     parts = name.split(".")
     if parts[-1] == "note" or name == "name":
         return text
@@ -151,7 +150,6 @@ def field_kind(model: ProjectFile, name: str) -> str:
 
 def job_problems(model: ProjectFile, jobs: set[str]) -> list[tuple[str, str, str]]:
     """``(level, job, sentence)`` of every finding about the parameters of these jobs."""
-
     found: dict[tuple[str, str, str], None] = {}
     for instance in model.pipeline:
         if instance.id not in jobs:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WORK_ON = Action("work_on", "W", "work on it", "change a colleague's project: it opens read-only (asks first)", False)
 
 
-def ask_to_work_on(app: CrboostApp, root: Path, access: Access | None, then: Callable[[], None]) -> None:
+def ask_to_work_on(app: CrboostApp, root: Path, access: Access | None, then: Callable[[], object]) -> None:
     """Ask where it can be written, then hold it for open until the app is left; else say why not."""
     from crboost_tui.screens.ask import AskScreen
 

@@ -599,10 +599,7 @@ class WorkspaceScreen(Showing):
 
     def action_work_on(self) -> None:
         access = self.opened.access if self.opened is not None else None
-        ask_to_work_on(self.app, self.root, access, self._read_again)
-
-    def _read_again(self) -> None:
-        self._read_project()
+        ask_to_work_on(self.app, self.root, access, self._read_project)
 
     def action_monitor(self) -> None:
         self._say_kept()

@@ -23,6 +23,7 @@ from crboost_tui.widgets.form_view import FormView
 from tests.bench.form import Terminal
 from tests.synthetic import DATA, make_project
 from tests.tui.form_app import FormApp, FormScreen, Maker
+from tests.tui.until import until
 
 SnapCompare = Callable[..., bool]
 SIZES = [(80, 24), (120, 34), (200, 60)]
@@ -58,15 +59,6 @@ async def opened(pilot: Pilot[Any]) -> FormScreen:
             return screen
         await asyncio.sleep(0.01)
     raise AssertionError("no form came")
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    for _ in range(1500):
-        await pilot.pause()
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come")
 
 
 def edits(view: FormView) -> bool:

@@ -10,7 +10,7 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from textual.widgets import Input
 from crboost_tui.app import CrboostApp
 from crboost_tui.widgets.line import Line
 from crboost_tui.widgets.log_view import LogView
+from tests.tui.until import until
 
 ROWS = 23
 """Lines of a log on a screen of 24."""
@@ -48,16 +49,6 @@ async def shown(path: Path | None, told: str = "") -> AsyncIterator[tuple[Pilot[
         if path is not None:
             await until(pilot, lambda: view.seen is not None)
         yield pilot, view
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        await pilot.pause()
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come")
 
 
 def numbered(first: int, stop: int) -> str:

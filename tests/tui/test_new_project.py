@@ -19,7 +19,7 @@ from core.project.wanted import exclusions, read_wanted
 from crboost_tui.app import CrboostApp
 from crboost_tui.import_client import Look, Make, Progress, Wrong
 from crboost_tui.import_data import COLUMNS, SeriesLine, SeriesPicture
-from crboost_tui.recent import recent_projects
+from crboost_tui.recent import remembered
 from crboost_tui.screens.ask import AskScreen
 from crboost_tui.screens.new_project import NewProjectScreen
 from crboost_tui.screens.new_project_steps import unsure_of, wrong_of
@@ -104,7 +104,7 @@ async def test_one_path_and_four_keys_lead_to_the_workspace(data: Path, home: Pa
         await until(pilot, lambda: isinstance(pilot.app.screen, WorkspaceScreen))
         root = home / "ribosome_2026_11"
         assert pilot.app.root == root  # type: ignore[attr-defined]
-        assert recent_projects() == [root]
+        assert remembered() == [root]
         model = load(root).model
         assert model.name == "ribosome_2026_11"
         assert [job.id for job in model.pipeline][:2] == ["importmovies", "fsMotionAndCtf"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crboost_tui.recent import recent_projects, remember
+from crboost_tui.recent import remember, remembered
 from tests.tui import seed
 
 
@@ -13,4 +13,4 @@ def test_opened_projects_are_remembered_newest_first(tmp_path: Path) -> None:
         seed.write(tmp_path / name, seed.finished())
         remember(tmp_path / name)
     remember(tmp_path / "a")
-    assert [path.name for path in recent_projects()] == ["a", "b"]
+    assert [path.name for path in remembered()] == ["a", "b"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import math
@@ -32,6 +31,7 @@ from crboost_tui.widgets.numbers_table import NumbersTable
 from crboost_tui.widgets.plot import Plot, PlotView, draw_plot, sparkline, ticks
 from crboost_tui.widgets.results_view import PICTURE, PLOTS, TABLE
 from tests.tui import seed
+from tests.tui.until import until
 
 SnapCompare = Callable[..., bool]
 SIZES = [(80, 24), (120, 34), (200, 60)]
@@ -114,15 +114,6 @@ def write_mrc(path: Path, number: int = 1) -> None:
     struct.pack_into("<3i3f", head, 28, 96, 96, 30, 960.0, 960.0, 300.0)
     head[212:214] = b"DD"
     path.write_bytes(bytes(head) + volume.astype("<f4").tobytes())
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    for _ in range(1500):
-        await pilot.pause()
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come")
 
 
 async def opened(pilot: Pilot[Any], root: Path, job: str, key: str | None = None) -> ResultsScreen:

@@ -31,6 +31,7 @@ from crboost_tui.widgets.line import Line
 from crboost_tui.widgets.log_view import LogView
 from tests.rehearsed import DATA, rehearsal
 from tests.tui import seed
+from tests.tui.until import until
 
 SnapCompare = Callable[..., bool]
 SIZES = [(80, 24), (120, 34), (200, 60)]
@@ -84,16 +85,6 @@ def project(folder: Path, change: Callable[[Status], None] = lambda found: None)
     attempt(root, ALIGNMENT, "Position_3", 1, out="the first attempt\n")
     attempt(root, ALIGNMENT, "Position_3", 2, err="CUDA out of memory\n")
     return root
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        await pilot.pause()
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come")
 
 
 async def opened(pilot: Pilot[Any], root: Path, job: str, key: str, part: str = "log") -> TaskScreen:
